@@ -1,0 +1,135 @@
+"""Fields that every config has, with the paper's values. The other files of this folder change what their run needs."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from munet_jax.data.synthetic import SyntheticConfig
+
+
+def encoder() -> ConfigDict:
+    """ResNet-50 to res4 with frozen batch norm."""
+    return ConfigDict({"stage_sizes": (3, 4, 6), "width": 64, "block": "bottleneck", "norm": "frozen_batch"})
+
+
+def model() -> ConfigDict:
+    """The paper's network (Sec. 3)."""
+    config = ConfigDict()
+    config.query_encoder = encoder()
+    config.reference_encoder = encoder()
+    # Standard deviation of the mask's part of Enc-R's first kernel before training.
+    config.reference_encoder.mask_kernel_std = 0.01
+    config.mu_layer = ConfigDict()
+    config.mu_layer.radius = 12  # stride-16 positions: a 25 x 25 window
+    config.mu_layer.matching = "softargmin"  # the paper's formula; 'softargmax' points at the match
+    config.mu_layer.temperature = 1.0
+    config.mu_layer.learn_temperature = False
+    config.mu_layer.outside = "zero"  # or 'mask': leave targets outside the frame out
+    config.mu_layer.displacement = True
+    config.mu_layer.uncertainty = True
+    config.fusion = "msam"  # 'addition' and 'none' are for the ablation
+    config.key_dim = 128
+    config.value_dim = 512
+    config.decoder_dim = 256
+    config.top_k = 0  # memory positions per query position; 0 takes all
+    config.dtype = "float32"  # of compute; parameters, softmax, cost volume and losses stay f32
+    return config
+
+
+def augmentation() -> ConfigDict:
+    """Sec. 3.5: flip, crop, small affine motion and colour jitter (strengths: munet_jax/data/transforms.py)."""
+    return ConfigDict(
+        {
+            "flip": 0.5,
+            "random_crop": True,
+            "crop_scale_min": 0.8,
+            "crop_scale_max": 1.0,
+            "rotation": 3.0,
+            "shift": 0.02,
+            "scale": 0.02,
+            "shear": 2.0,
+            "brightness": 0.1,
+            "contrast": 0.1,
+            "saturation": 0.1,
+            "hue": 0.02,
+        }
+    )
+
+
+def source(kind: str, split: str) -> ConfigDict:
+    """Where videos come from: 'synthetic' (nothing to download) or 'davis' (a DAVIS tree)."""
+    config = ConfigDict({"kind": kind})
+    config.synthetic = ConfigDict(dataclasses.asdict(SyntheticConfig()))
+    config.davis = ConfigDict({"root": "", "year": "2017", "split": split, "resolution": "480p"})
+    return config
+
+
+def get_config() -> ConfigDict:
+    """Everything; a config file starts from here."""
+    config = ConfigDict()
+    config.model = model()
+
+    config.data = source("davis", "train")
+    config.data.size = (400, 400)  # height, width of training crops
+    config.data.clip_length = 6  # frame 0 is the reference
+    config.data.clip_stride = 6  # frames between the starts of clips: clips do not overlap
+    config.data.max_objects = 2
+    config.data.max_skip = 1
+    config.data.augmentation = augmentation()
+    config.data.threads = 2
+
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 2e-5
+    config.optimizer.schedule = "halving"  # or 'cosine', 'constant'
+    config.optimizer.halve_every_epochs = 25
+    config.optimizer.warmup_steps = 0
+    config.optimizer.weight_decay = 0.5
+    config.optimizer.beta1 = 0.9
+    config.optimizer.beta2 = 0.999
+    config.optimizer.clip_norm = 0.0  # 0: no clipping
+
+    config.train = ConfigDict()
+    config.train.seed = 0
+    config.train.steps = 70_000  # 100 epochs of about 700 clips
+    config.train.batch_size = 1  # over all devices
+    config.train.loss = "bsce_iou"  # Eq. 4; or 'ce'
+    config.train.iou_weight = 1.0  # lambda of Eq. 4
+    config.train.bootstrap_fraction = 0.4
+    config.train.bootstrap_warmup = 0  # steps over which the fraction comes down from 1
+    config.train.memory = "reference"  # or 'sequential': predicted frames are memorised too
+    config.train.log_every = 50
+    config.train.checkpoint_every = 500
+    config.train.keep_checkpoints = 2
+
+    config.inference = ConfigDict()
+    config.inference.memory_interval = 5  # every 5th frame stays in memory
+    config.inference.memory_capacity = 24  # frames, the previous one included
+    config.inference.max_objects = 16
+
+    config.evaluation = source("davis", "val")
+    config.evaluation.merge_objects = False  # DAVIS-2016: all objects are one
+    config.evaluation.after_training = False
+    config.evaluation.pictures = 3  # videos to draw strips, GIFs and motion maps of
+    return config
+
+
+def narrow(config: ConfigDict) -> None:
+    """Turn the paper's network into a small one for training from scratch: GroupNorm, few channels, a matching that works.
+
+    Frozen statistics of an untrained network would normalise nothing, and the paper's flat softargmin gives a small
+    network little to learn from.
+    """
+    for part in (config.query_encoder, config.reference_encoder):
+        part.update(stage_sizes=(1, 1, 1), width=16, block="basic", norm="group")
+    config.reference_encoder.mask_kernel_std = 0.2
+    config.mu_layer.update(matching="softargmax", temperature=0.07, learn_temperature=True, outside="mask")
+    config.update(key_dim=32, value_dim=64, decoder_dim=32)
+
+
+def no_augmentation() -> ConfigDict:
+    """Clips as they are, for data that varies by itself."""
+    config = augmentation()
+    for name in config:
+        config[name] = type(config[name])(0)
+    config.update(crop_scale_min=1.0, crop_scale_max=1.0)
+    return config

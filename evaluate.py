@@ -1,0 +1,28 @@
+"""Segment a split with a trained MUNet and score it: python evaluate.py --config configs/X.py --workdir DIR."""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "The training run to evaluate; results go to its folder 'evaluation'.")
+DATA_ROOT = flags.DEFINE_string("data_root", None, "The data set's folder (holds JPEGImages).")
+STEP = flags.DEFINE_integer("step", None, "The checkpoint to take; default: the newest.")
+
+
+def main(_: list[str]) -> None:
+    """Evaluate the split that the config names."""
+    from munet_jax.evaluation.run import evaluate
+    from munet_jax.scripts import set_data_root
+
+    config = CONFIG.value
+    set_data_root(config, DATA_ROOT.value)
+    evaluate(config, Path(WORKDIR.value), step=STEP.value)
+
+
+if __name__ == "__main__":
+    from munet_jax.scripts import run
+
+    flags.mark_flags_as_required(["config", "workdir"])
+    run(main)

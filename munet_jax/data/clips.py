@@ -1,0 +1,49 @@
+"""What a data set is to the rest of the package: a `ClipSource`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol, runtime_checkable
+
+from munet_jax.array_types import Image, LabelMap
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """One video of a source, known without opening its frames.
+
+    Attributes:
+      name: the folder's name; also the folder that results are written to.
+      frame_names: the frames in order, without extension; results keep these names.
+      annotated: indices into `frame_names` of the frames that have a label map.
+    """
+
+    name: str
+    frame_names: tuple[str, ...]
+    annotated: tuple[int, ...]
+
+
+@runtime_checkable
+class ClipSource(Protocol):
+    """Videos with frames and label maps, read one frame at a time; only names and indices are held in memory.
+
+    Ids in label maps are the data's own: 0 is background, 1 to 254 are objects, 255 (where a set uses it) is 'ignore'.
+    """
+
+    name: str
+
+    def __len__(self) -> int:
+        """The number of videos."""
+        ...
+
+    def video(self, index: int) -> Video:
+        """Name, frame names and annotated frames of video `index`."""
+        ...
+
+    def frame(self, index: int, frame: int) -> Image:
+        """Frame `frame` of video `index`: RGB uint8 [h, w, 3]."""
+        ...
+
+    def labels(self, index: int, frame: int) -> LabelMap:
+        """Label map of an annotated frame: uint8 [h, w]. Raises InputError for a frame without one."""
+        ...

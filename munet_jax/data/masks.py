@@ -1,0 +1,168 @@
+"""Label maps in and out: one strict reader, one writer.
+
+A label map is uint8 [h, w]: 0 is background, 1 to 254 are objects, 255 is 'ignore' where a data set uses it. The reader
+never lets an image library turn palette indices into colours or brightness, and refuses what it would have to guess.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PILImage
+
+from munet_jax.array_types import Image, LabelMap, UInt8
+from munet_jax.data.images import WIDE_MODES, open_image
+from munet_jax.errors import InputError
+from munet_jax.files import atomic_path
+
+IGNORE = 255
+MAX_GREY_ID = 32  # grey values above this are shades, not ids; a palette image may use every id
+
+_AS_PALETTE = "save it as a palette PNG, scaled with nearest neighbour only"
+# Grey PNGs of 2 and 4 bits are stretched to 0..255 by Pillow; dividing gives the stored values back.
+_STRETCH = {"L;2": 85, "L;4": 17}
+
+
+@functools.cache
+def _palette() -> UInt8[np.ndarray, "256 3"]:
+    index = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for channel in range(3):
+        for bit in range(3):
+            # Bit 3 j + c of the index becomes bit 7 - j of channel c.
+            colours[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    colours.setflags(write=False)
+    return colours
+
+
+def davis_palette() -> UInt8[np.ndarray, "256 3"]:
+    """The palette of DAVIS, which is the colour map of PASCAL VOC: RGB uint8 [256, 3], black first."""
+    return _palette().copy()
+
+
+def read_mask(path: Path | str, *, objects: int | None = None) -> LabelMap:
+    """Reads a label map, uint8 [h, w], with the ids that the file's author meant.
+
+    * Palette images: the indices, all of them, 255 included.
+    * Grey images: 0 and 255 alone (or black and white of one bit) are a binary mask and become 0 and 1, and so does one
+      single value above 32 beside 0. Values up to 32 are ids, beside which 255 means 'ignore'. An opaque alpha channel
+      is dropped (DAVIS has such a file).
+    * RGB and RGBA images: only if every colour is one of the DAVIS palette; its index is the id. Black and white alone
+      are a binary mask.
+
+    Args:
+      path: the file.
+      objects: how many objects the data has, where that is known. Larger ids are then an error; with `objects=1` any
+        single value of a grey image other than 0 is object 1.
+
+    Raises:
+      InputError: missing or damaged file, 16-bit pixels, transparency, anti-aliased or compressed masks (with the
+        number of values found), colours that are not in the palette, ids above `objects`.
+    """
+    path = Path(path)
+    with open_image(path) as image:
+        labels = _decode(path, image, objects)
+    if objects is not None:
+        too_high = [int(value) for value in _values(labels) if objects < value < IGNORE]
+        if too_high:
+            raise InputError(f"{path}: has ids {_short(too_high)}, but at most {objects} objects are expected here")
+    return labels
+
+
+def write_mask(path: Path | str, labels: np.ndarray) -> None:
+    """Writes a label map [h, w] as a palette PNG in the DAVIS palette; the file appears whole or not at all.
+
+    Args:
+      path: the file, ending in .png; its folder is made if it is missing.
+      labels: integers from 0 to 255.
+
+    Raises:
+      InputError: another suffix, shape or dtype, or ids that a palette cannot hold.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: label maps are written as .png, since other formats lose ids")
+    if labels.ndim != 2 or not labels.size:
+        raise InputError(f"{path}: a label map has shape [h, w], this one has {list(labels.shape)}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"{path}: a label map holds integers, this one {labels.dtype}; use labels.astype(np.uint8)")
+    if labels.min() < 0 or labels.max() > 255:
+        found = f"{labels.min()} to {labels.max()}"
+        raise InputError(f"{path}: ids run from {found}, but a palette PNG holds 0 to 255; renumber the objects")
+    image = PILImage.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
+    image.putpalette(_palette().tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _decode(path: Path, image: PILImage.Image, objects: int | None) -> LabelMap:
+    if image.mode in WIDE_MODES:
+        raise InputError(
+            f"{path}: has 16-bit or wider pixels ({image.mode}); ids go up to 255, so save it as 8-bit PNG"
+        )
+    if image.mode == "P":
+        return np.array(image)
+    if image.mode == "1":
+        return np.array(image).astype(np.uint8)
+    if image.mode == "L":
+        # The raw mode is known before the pixels are decoded, and forgotten after.
+        stretch = next((_STRETCH[tile[3]] for tile in getattr(image, "tile", ()) if tile[3] in _STRETCH), 1)
+        grey = np.array(image)
+        return _from_grey(path, grey if stretch == 1 else grey // np.uint8(stretch), objects)
+    if image.mode == "LA":
+        return _from_grey(path, _opaque(path, np.array(image))[..., 0], objects)
+    if image.mode == "RGB":
+        return _from_colours(path, np.array(image))
+    if image.mode == "RGBA":
+        return _from_colours(path, np.ascontiguousarray(_opaque(path, np.array(image))))
+    raise InputError(f"{path}: {image.mode} images cannot be read as label maps; {_AS_PALETTE}")
+
+
+def _from_grey(path: Path, grey: LabelMap, objects: int | None) -> LabelMap:
+    values = _values(grey)
+    foreground = values[values > 0]
+    if len(foreground) == 1 and (foreground[0] > MAX_GREY_ID or objects == 1):
+        return (grey > 0).astype(np.uint8)
+    shades = [int(value) for value in foreground if MAX_GREY_ID < value < IGNORE]
+    if shades:
+        found = f"{len(values)} distinct grey values, among them {_short(shades)}"
+        raise InputError(f"{path}: {found}; it looks anti-aliased or compressed: {_AS_PALETTE}")
+    return np.ascontiguousarray(grey)
+
+
+def _from_colours(path: Path, pixels: Image) -> LabelMap:
+    codes = _colour_codes(pixels)
+    distinct, inverse = np.unique(codes, return_inverse=True)
+    if set(distinct.tolist()) <= {0, 0xFFFFFF}:
+        return (codes > 0).astype(np.uint8)
+    id_of = {int(code): index for index, code in enumerate(_colour_codes(_palette()))}
+    foreign = [int(code) for code in distinct if int(code) not in id_of]
+    if foreign:
+        example = (foreign[0] >> 16, foreign[0] >> 8 & 255, foreign[0] & 255)
+        found = f"{len(distinct)} distinct colours, {len(foreign)} of them not in the DAVIS palette (such as {example})"
+        raise InputError(f"{path}: {found}; it looks anti-aliased, compressed or coloured otherwise: {_AS_PALETTE}")
+    ids = np.array([id_of[int(code)] for code in distinct], np.uint8)
+    return ids[inverse].reshape(codes.shape)
+
+
+def _colour_codes(colours: UInt8[np.ndarray, "*shape 3"]) -> np.ndarray:
+    wide = colours.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def _opaque(path: Path, pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c-1"]:
+    if pixels[..., -1].min() < 255:
+        raise InputError(f"{path}: has transparent pixels, which may or may not be an object; {_AS_PALETTE}")
+    return pixels[..., :-1]
+
+
+def _values(labels: LabelMap) -> np.ndarray:
+    # Pillow counts bytes ten times faster than np.bincount, which widens them first.
+    return np.flatnonzero(PILImage.fromarray(labels).histogram())
+
+
+def _short(values: list[int]) -> str:
+    return ", ".join(map(str, values[:6])) + (", ..." if len(values) > 6 else "")

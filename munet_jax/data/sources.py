@@ -1,0 +1,30 @@
+"""A `ClipSource` from a config section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from munet_jax.data.clips import ClipSource
+from munet_jax.data.davis import DavisSource
+from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.errors import InputError
+
+KINDS = ("synthetic", "davis")
+
+
+def create_source(config: Mapping[str, Any]) -> ClipSource:
+    """Open the data that `config` (a section with `kind`, and that kind's own section) describes.
+
+    Raises:
+      InputError: unknown kind, or data that is not there.
+    """
+    kind = config["kind"]
+    if kind == "synthetic":
+        return SyntheticSource(SyntheticConfig(**config["synthetic"]))
+    if kind == "davis":
+        davis = config["davis"]
+        if not davis["root"]:
+            raise InputError("no data root: name the folder that holds JPEGImages and Annotations by --data_root=DIR")
+        return DavisSource(davis["root"], davis["split"], year=davis["year"], resolution=davis["resolution"])
+    raise InputError(f"data kind is {kind!r}; choose one of {', '.join(KINDS)}")

@@ -1,0 +1,9 @@
+"""The one exception that a user may see as a single line.
+
+Scripts catch `InputError`, print its message and leave with exit code 2. Anything else is a bug in this package and keeps
+its traceback.
+"""
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: a file, a folder, a config field. The message names it and says what to do."""

@@ -1,0 +1,70 @@
+"""From each object's two channels to one probability map over background and objects, and the padding around it all."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from munet_jax.array_types import Array, ClassLogits, Float, ObjectValid
+
+CLIP = 1e-7
+STRIDE = 16
+# Logit of a padded object slot: its share of the softmax is exactly 0 in f32.
+ABSENT = -1e4
+
+
+def soft_aggregation(channels: Float[Array, "b n h w 2"], objects: ObjectValid) -> ClassLogits:
+    """Merge objects that were segmented one by one.
+
+    p_i = softmax(two channels)[1]; background = prod(1 - p_i); logit = log(p / (1 - p)) with p clipped to
+    [1e-7, 1 - 1e-7]. The softmax over the n + 1 maps is the prediction.
+
+    Args:
+      channels: background and object channel of each slot.
+      objects: False where a slot is padding; such a slot takes no part.
+
+    Returns:
+      logits [b, h, w, n + 1], background first, f32.
+    """
+    present = objects[:, :, None, None]
+    # Of two channels, softmax[1] is the sigmoid of their difference; 1 - p likewise, without cancellation.
+    difference = channels[..., 1] - channels[..., 0]
+    foreground = jax.nn.sigmoid(difference)
+    background = jnp.prod(jnp.where(present, jax.nn.sigmoid(-difference), 1.0), axis=1, keepdims=True)
+    logits = jnp.concatenate([logit(background), jnp.where(present, logit(foreground), ABSENT)], axis=1)
+    return jnp.moveaxis(logits, 1, -1)
+
+
+def logit(p: Array) -> Array:
+    """log(p / (1 - p)) with p clipped to [1e-7, 1 - 1e-7]."""
+    p = jnp.clip(p, CLIP, 1.0 - CLIP)
+    return jnp.log(p) - jnp.log1p(-p)
+
+
+def object_probabilities(logits: ClassLogits) -> Float[Array, "b n h w"]:
+    """Softmax over n + 1 maps, background left out, as Enc-R takes it."""
+    return jnp.moveaxis(jax.nn.softmax(logits, axis=-1)[..., 1:], -1, 1)
+
+
+def padding(size: int) -> tuple[int, int]:
+    """Zeros to put before and after an axis so that it becomes a multiple of the stride, split evenly."""
+    missing = -size % STRIDE
+    return missing // 2, missing - missing // 2
+
+
+def pad_to_stride(x: Array, *, height_axis: int) -> Array:
+    """Pad height and width (two neighbouring axes) to multiples of 16 with zeros."""
+    axis = height_axis % x.ndim
+    widths = [(0, 0)] * x.ndim
+    widths[axis], widths[axis + 1] = padding(x.shape[axis]), padding(x.shape[axis + 1])
+    return jnp.pad(x, widths)
+
+
+def crop_padding(x: Array, size: tuple[int, int], *, height_axis: int) -> Array:
+    """Undo `pad_to_stride`: keep the (height, width) that was there before."""
+    axis = height_axis % x.ndim
+    index = [slice(None)] * x.ndim
+    for offset, length in enumerate(size):
+        before, _ = padding(length)
+        index[axis + offset] = slice(before, before + length)
+    return x[tuple(index)]

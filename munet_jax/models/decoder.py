@@ -1,0 +1,118 @@
+"""Decoder (the space-time memory network's): matched features to two channels per object at the frame's size."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
+from munet_jax.models.encoders import QueryFeatures
+
+
+class Skips(NamedTuple):
+    """Skip branches of the decoder: functions of the frame only, computed once and shared by all objects."""
+
+    stride4: AnyMap
+    stride8: AnyMap
+
+
+def upsample(x: FeatureMap, factor: int) -> AnyMap:
+    """Bilinear enlargement by a whole factor, half-pixel centres, edges repeated.
+
+    Every output row mixes two neighbouring input rows with one of `factor` fixed weights, so it is shifted sums and a
+    reshape in place of the dense resize matrices of jax.image.resize (equal to it).
+    """
+    return _upsample_axis(_upsample_axis(x, factor, axis=1), factor, axis=2)
+
+
+def _upsample_axis(x: Array, factor: int, *, axis: int) -> Array:
+    size = x.shape[axis]
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (1, 1)
+    padded = jnp.pad(x, padding, mode="edge")
+
+    def shifted(offset: int) -> Array:
+        index = [slice(None)] * x.ndim
+        index[axis] = slice(1 + offset, 1 + offset + size)
+        return padded[tuple(index)]
+
+    phases = []
+    for phase in range(factor):
+        position = (phase + 0.5) / factor - 0.5
+        neighbour, weight = (1, position) if position >= 0 else (-1, -position)
+        phases.append((1 - weight) * x + weight * shifted(neighbour))
+    stacked = jnp.stack(phases, axis=axis + 1)
+    return stacked.reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
+
+
+def conv3x3(features: int, *, dtype: Any, name: str) -> nn.Conv:
+    """A 3x3 convolution with bias, same size."""
+    return nn.Conv(features, (3, 3), dtype=dtype, name=name)
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation: ReLU, 3x3 conv, ReLU, 3x3 conv, add. No norm."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """[b, h, w, d] -> the same shape."""
+        y = conv3x3(x.shape[-1], dtype=self.dtype, name="conv1")(nn.relu(x))
+        y = conv3x3(x.shape[-1], dtype=self.dtype, name="conv2")(nn.relu(y))
+        return x + y
+
+
+class SkipBranch(nn.Module):
+    """Convolution and residual block on one of Enc-Q's early maps."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> AnyMap:
+        """[b, h, w, d] -> [b, h, w, features]."""
+        return ResidualBlock(self.dtype, name="block")(conv3x3(self.features, dtype=self.dtype, name="conv")(x))
+
+
+class Decoder(nn.Module):
+    """Refine the matcher's output from stride 16 to 4 with Enc-Q's res3 and res2, then enlarge to the frame.
+
+    Attributes:
+      features: channels inside the decoder (256 in the paper's size).
+      dtype: compute dtype; the two output channels are f32.
+    """
+
+    features: int = 256
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Parameters, named by their place on the way up."""
+        self.entry = nn.Conv(self.features, (3, 3), dtype=self.dtype)
+        self.entry_block = ResidualBlock(self.dtype)
+        self.skip8 = SkipBranch(self.features, self.dtype)
+        self.skip4 = SkipBranch(self.features, self.dtype)
+        self.refine8 = ResidualBlock(self.dtype)
+        self.refine4 = ResidualBlock(self.dtype)
+        self.prediction = nn.Conv(2, (3, 3), dtype=self.dtype)
+
+    def skips(self, frame: QueryFeatures) -> Skips:
+        """What the frame alone gives; call it once per frame."""
+        return Skips(self.skip4(frame.res2), self.skip8(frame.res3))
+
+    def __call__(self, matched: Float[Array, "b n h w e"], skips: Skips) -> Float[Array, "b n fh fw 2"]:
+        """Matched features at stride 16 and the frame's skips [b, ...] -> background and object channel, f32, full size."""
+        b, n, h, w, e = matched.shape
+        x = self.entry_block(self.entry(matched.reshape(b * n, h, w, e)))
+        x = self.refine8(upsample(x, 2) + per_object(skips.stride8, n))
+        x = self.refine4(upsample(x, 2) + per_object(skips.stride4, n))
+        x = self.prediction(nn.relu(x)).astype(jnp.float32)
+        x = upsample(x, 4)
+        return x.reshape(b, n, *x.shape[1:])
+
+
+def per_object(x: FeatureMap, n: int) -> AnyMap:
+    """Repeat each frame's map for its n object slots: [b, ...] -> [b * n, ...], object-minor."""
+    return jnp.repeat(x, n, axis=0)

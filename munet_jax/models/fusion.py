@@ -1,0 +1,35 @@
+"""Motion-aware spatial attention (paper Sec. 3.3, Eq. 3) and the two alternatives of the ablation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from munet_jax.array_types import Array, FeatureMap, Float
+
+FUSIONS = ("msam", "addition", "none")
+
+
+class Fusion(nn.Module):
+    """Combine semantic and motion feature.
+
+    Attributes:
+      kind: 'msam' (Eq. 3), 'addition' (F_s + F_m) or 'none' (F_s: no motion).
+      dtype: compute dtype.
+    """
+
+    kind: str = "msam"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, semantic: FeatureMap, motion: FeatureMap) -> tuple[FeatureMap, Float[Array, "b h w 1"]]:
+        """F_s, F_m [b, h', w', d] -> F_out [b, h', w', d] and the attention map [b, h', w', 1] (zeros but for 'msam')."""
+        if self.kind == "msam":
+            attention = nn.sigmoid(nn.Conv(1, (1, 1), dtype=self.dtype, name="attention")(motion))
+            return semantic * attention + semantic, attention.astype(jnp.float32)  # Eq. 3
+        nothing = jnp.zeros((*semantic.shape[:-1], 1))
+        if self.kind == "addition":
+            return semantic + motion, nothing
+        return semantic, nothing

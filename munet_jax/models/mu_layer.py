@@ -1,0 +1,201 @@
+"""MU-Layer (paper Sec. 3.2): cost volume between neighbouring frames, displacement, uncertainty, motion feature.
+
+Two facts to know before reading its output (both in docs/architecture.md): the cost volume holds similarities, and the
+paper's softargmin over them is almost flat; what the paper calls uncertainty is high where the match is *sure*.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Uncertainty
+
+MATCHINGS = ("softargmin", "softargmax")
+OUTSIDES = ("zero", "mask")
+
+# Inside the norm: the gradient of x / |x| at 0 would be NaN.
+NORM_EPSILON = 1e-8
+
+# Table 1: (output channels, kernel) of the motion network; the last layer's width is the semantic feature's.
+MOTION_LAYERS = ((3, 7), (16, 1), (16, 3), (32, 1), (32, 3), (32, 1), (64, 3))
+
+
+class Motion(NamedTuple):
+    """What the MU-Layer says about a frame and the frame before it."""
+
+    feature: FeatureMap  # F_m [b, h', w', d]
+    displacement: Displacement  # (dx, dy) in stride-16 pixels, t -> t-1
+    uncertainty: Uncertainty  # largest cosine in the window, in [-1, 1]; high = sure match
+
+
+def unit_vectors(features: FeatureMap) -> FeatureMap:
+    """Scale every position's vector to length 1, in f32; an all-zero vector stays zero."""
+    features = features.astype(jnp.float32)
+    return features * jax.lax.rsqrt(jnp.sum(features**2, axis=-1, keepdims=True) + NORM_EPSILON)
+
+
+def cost_volume(query: FeatureMap, reference: FeatureMap, *, radius: int = 12) -> CostVolume:
+    """Eq. 1: cosine of each query position with every position of its search window in the reference.
+
+    One row of the window at a time: a banded product of all query columns with all reference columns of the shifted row,
+    from which the diagonals are read. The largest intermediate is [b, h, w, w + 2 * radius].
+
+    Args:
+      query: features of frame t [b, h, w, d].
+      reference: features of frame t-1 [b, h, w, d].
+      radius: search radius r in positions.
+
+    Returns:
+      [b, h, w, (2r+1)**2] f32 in [-1, 1]; entry (dy + r) * (2r+1) + (dx + r) belongs to reference position (y + dy, x + dx).
+      Positions outside the frame give 0.
+    """
+    height = query.shape[1]
+    query, reference = unit_vectors(query), unit_vectors(reference)
+    reference = jnp.pad(reference, ((0, 0), (radius, radius), (radius, radius), (0, 0)))
+
+    def window_row(_: None, dy: Array) -> tuple[None, Array]:
+        rows = jax.lax.dynamic_slice_in_dim(reference, dy, height, axis=1)
+        return None, banded_diagonals(jnp.einsum("byxd,byzd->byxz", query, rows), radius)
+
+    # Checkpointed: the backward pass slices the rows again, else 25 copies of the reference would be kept.
+    _, cost = jax.lax.scan(jax.checkpoint(window_row), None, jnp.arange(2 * radius + 1))
+    b, h, w, _ = query.shape
+    return jnp.moveaxis(cost, 0, 3).reshape(b, h, w, (2 * radius + 1) ** 2)
+
+
+def banded_diagonals(band: Float[Array, "b h w z"], radius: int) -> Float[Array, "b h w s"]:
+    """out[..., x, j] = band[..., x, x + j] for j in 0..2r, with z = w + 2r: a reshape in place of a gather."""
+    b, h, w, z = band.shape
+    # Row x of length z starts at x * z; read with rows of z + 1, the same memory starts one further right at each row.
+    flat = jnp.pad(band.reshape(b, h, w * z), ((0, 0), (0, 0), (0, w)))
+    return flat.reshape(b, h, w, z + 1)[..., : 2 * radius + 1]
+
+
+def window_offsets(radius: int) -> Float[Array, "u 2"]:
+    """(dx, dy) of every window entry, in the order of `cost_volume`."""
+    steps = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
+    dy, dx = jnp.meshgrid(steps, steps, indexing="ij")
+    return jnp.stack([dx.ravel(), dy.ravel()], axis=-1)
+
+
+def window_inside(height: int, width: int, radius: int) -> Bool[Array, "1 h w u"]:
+    """True where the window entry of a position lies inside the frame."""
+    steps = jnp.arange(-radius, radius + 1)
+    y = jnp.arange(height)[:, None] + steps[None, :]
+    x = jnp.arange(width)[:, None] + steps[None, :]
+    y_in, x_in = (y >= 0) & (y < height), (x >= 0) & (x < width)
+    inside = y_in[:, None, :, None] & x_in[None, :, None, :]
+    return inside.reshape(1, height, width, steps.size**2)
+
+
+def displacement(
+    cost: CostVolume,
+    *,
+    radius: int,
+    matching: str = "softargmin",
+    temperature: float | Float[Array, ""] = 1.0,
+    valid: Bool[Array, "#b h w u"] | None = None,
+) -> Displacement:
+    """Sec. 3.2: mean window offset under a softmax of the cost volume.
+
+    Args:
+      cost: [b, h, w, (2r+1)**2].
+      radius: search radius r.
+      matching: 'softargmin' is the paper's softmax(-C / temperature), which for similarities points away from the match;
+        'softargmax' is softmax(+C / temperature), which points at it.
+      temperature: the smaller, the closer to the single best match.
+      valid: entries to take part; None takes all.
+
+    Returns:
+      [b, h, w, 2] f32, (dx, dy) in stride-16 pixels: where the position was in frame t-1, relative to itself.
+    """
+    sign = -1.0 if matching == "softargmin" else 1.0
+    scores = sign * cost / temperature
+    if valid is not None:
+        scores = jnp.where(valid, scores, -jnp.inf)
+    return jax.nn.softmax(scores, axis=-1) @ window_offsets(radius)
+
+
+def uncertainty(cost: CostVolume, *, valid: Bool[Array, "#b h w u"] | None = None) -> Uncertainty:
+    """Eq. 2: the largest cosine of the window, [b, h, w, 1] in [-1, 1]. High means a sure match."""
+    if valid is not None:
+        cost = jnp.where(valid, cost, -jnp.inf)
+    return jnp.max(cost, axis=-1, keepdims=True)
+
+
+class MotionNetwork(nn.Module):
+    """Table 1: displacement and uncertainty (3 channels) -> motion feature of the semantic feature's width."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, motion: FeatureMap) -> AnyMap:
+        """[b, h', w', 3] -> [b, h', w', features]."""
+        x = motion.astype(self.dtype)
+        for index, (channels, kernel) in enumerate(MOTION_LAYERS):
+            x = nn.relu(nn.Conv(channels, (kernel, kernel), dtype=self.dtype, name=f"conv{index + 1}")(x))
+        return nn.Conv(self.features, (1, 1), dtype=self.dtype, name="conv8")(x)
+
+
+class MULayer(nn.Module):
+    """Motion uncertainty-aware layer.
+
+    Attributes:
+      features: channels D of the semantic feature; it is reduced to D / 4 before matching.
+      radius: search radius in stride-16 positions.
+      matching: 'softargmin' (paper) or 'softargmax'.
+      temperature: of the softmax; the starting value where it is learned.
+      learn_temperature: train the temperature (its logarithm) with the network.
+      outside: 'zero' counts window entries outside the frame as similarity 0, 'mask' leaves them out.
+      displacement: feed the displacement to the motion network; zeros where off.
+      uncertainty: feed the uncertainty to the motion network; zeros where off.
+      dtype: compute dtype of the convolutions; the cost volume is always f32.
+    """
+
+    features: int
+    radius: int = 12
+    matching: str = "softargmin"
+    temperature: float = 1.0
+    learn_temperature: bool = False
+    outside: str = "zero"
+    displacement: bool = True
+    uncertainty: bool = True
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Parameters of the 1x1 reduction, the motion network and, where asked for, the temperature."""
+        self.reduction = nn.Conv(self.features // 4, (1, 1), dtype=self.dtype)
+        self.motion_network = MotionNetwork(self.features, self.dtype)
+        if self.learn_temperature:
+            start = nn.initializers.constant(math.log(self.temperature))
+            self.log_temperature = self.param("log_temperature", start, ())
+
+    def reduce(self, semantic: FeatureMap) -> AnyMap:
+        """F_s [b, h', w', D] -> the feature that is matched [b, h', w', D / 4]; same weights for both frames."""
+        return self.reduction(semantic)
+
+    def cost(self, reduced: FeatureMap, previous: FeatureMap) -> tuple[CostVolume, Bool[Array, "1 h w u"] | None]:
+        """Cost volume of two reduced features, and which of its entries count (None: all)."""
+        _, h, w, _ = reduced.shape
+        valid = window_inside(h, w, self.radius) if self.outside == "mask" else None
+        return cost_volume(reduced, previous, radius=self.radius), valid
+
+    def __call__(self, reduced: FeatureMap, previous: FeatureMap) -> Motion:
+        """Reduced features of frames t and t-1 [b, h', w', D / 4] -> motion feature, displacement, uncertainty."""
+        cost, valid = self.cost(reduced, previous)
+        temperature = jnp.exp(self.log_temperature) if self.learn_temperature else self.temperature
+        moved = displacement(
+            cost, radius=self.radius, matching=self.matching, temperature=temperature, valid=valid
+        )  # Sec. 3.2
+        sure = uncertainty(cost, valid=valid)  # Eq. 2
+        shown = [
+            moved if self.displacement else jnp.zeros_like(moved),
+            sure if self.uncertainty else jnp.zeros_like(sure),
+        ]
+        return Motion(self.motion_network(jnp.concatenate(shown, axis=-1)), moved, sure)

@@ -1,0 +1,184 @@
+"""MUNet (paper Fig. 2): one query frame, its neighbour, and a memory of frames with their masks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from munet_jax.array_types import AnyMap, Array, ClassLogits, ClipBatch, Float, FrameBatch, ObjectMasks, ObjectValid
+from munet_jax.models.aggregation import crop_padding, object_probabilities, soft_aggregation
+from munet_jax.models.decoder import Decoder, Skips
+from munet_jax.models.encoders import QueryEncoder, QueryFeatures, ReferenceEncoder
+from munet_jax.models.fusion import Fusion
+from munet_jax.models.memory import KeyValue, Matcher, MemoryBank, init_bank, write
+from munet_jax.models.mu_layer import Motion, MULayer
+
+
+class Encoded(NamedTuple):
+    """A frame after Enc-Q: its features, and the reduced feature that the next frame's MU-Layer will want."""
+
+    features: QueryFeatures
+    reduced: AnyMap
+
+
+class Query(NamedTuple):
+    """A query frame ready to be matched: everything that does not depend on the memory or on an object."""
+
+    key: Float[Array, "b h w k"]
+    value: Float[Array, "b h w v"]
+    skips: Skips
+    motion: Motion
+    attention: Float[Array, "b h w 1"]
+
+
+class Segmentation(NamedTuple):
+    """Result for one frame."""
+
+    logits: ClassLogits  # [b, h, w, n + 1], at the frame's size
+    motion: Motion
+    attention: Float[Array, "b h w 1"]
+
+
+class MUNet(nn.Module):
+    """The network, in the parts of the paper's figure.
+
+    Attributes:
+      query_encoder: Enc-Q.
+      reference_encoder: Enc-R.
+      mu_layer: cost volume, displacement, uncertainty, motion feature.
+      fusion: MSAM or one of its alternatives.
+      query_embedding: key and value of the fused query feature.
+      memory_embedding: key and value of Enc-R's feature.
+      matcher: space-time memory read.
+      decoder: masks from what was read.
+    """
+
+    query_encoder: QueryEncoder
+    reference_encoder: ReferenceEncoder
+    mu_layer: MULayer
+    fusion: Fusion
+    query_embedding: KeyValue
+    memory_embedding: KeyValue
+    matcher: Matcher
+    decoder: Decoder
+
+    def encode(self, frames: FrameBatch) -> Encoded:
+        """Enc-Q, once per frame: [b, h, w, 3] of any size, padded to a multiple of 16."""
+        features = self.query_encoder(frames)
+        return Encoded(features, self.mu_layer.reduce(features.res4))
+
+    def query(self, frame: Encoded, previous: AnyMap) -> Query:
+        """Motion against the neighbouring frame (its reduced feature), fusion, key and value, decoder skips."""
+        motion = self.mu_layer(frame.reduced, previous)  # Sec. 3.2
+        fused, attention = self.fusion(frame.features.res4, motion.feature)  # Eq. 3
+        key, value = self.query_embedding(fused)
+        return Query(key, value, self.decoder.skips(frame.features), motion, attention)
+
+    def match(self, query: Query, bank: MemoryBank, objects: ObjectValid, size: tuple[int, int]) -> ClassLogits:
+        """Read the memory, decode each object, aggregate: logits [b, h, w, n + 1] at `size`."""
+        matched = self.matcher(bank, query.key, query.value)
+        channels = crop_padding(self.decoder(matched, query.skips), size, height_axis=2)
+        return soft_aggregation(channels, objects)
+
+    def segment(
+        self, frame: Encoded, previous: AnyMap, bank: MemoryBank, objects: ObjectValid, size: tuple[int, int]
+    ) -> Segmentation:
+        """One query step: an encoded frame of (height, width) `size`, its neighbour's reduced feature, the memory."""
+        query = self.query(frame, previous)
+        return Segmentation(self.match(query, bank, objects, size), query.motion, query.attention)
+
+    def memorise(
+        self, frames: FrameBatch, masks: ObjectMasks
+    ) -> tuple[Float[Array, "b n p k"], Float[Array, "b n p v"]]:
+        """Enc-R and memory embedding: a frame and its masks -> keys and values of p = h' * w' positions."""
+        features = self.reference_encoder(frames, masks)
+        key, value = self.memory_embedding(features)
+        b, n = masks.shape[:2]
+        return key.reshape(b, n, -1, key.shape[-1]), value.reshape(b, n, -1, value.shape[-1])
+
+    def __call__(
+        self, frames: ClipBatch, masks: ObjectMasks, objects: ObjectValid, *, memory: str = "reference"
+    ) -> Float[Array, "b s h w c"]:
+        """Training: segment frames 1.. of a clip, given frame 0's masks.
+
+        Args:
+          frames: [b, t, h, w, 3].
+          masks: frame 0's objects, one-hot [b, n, h, w].
+          objects: which slots hold an object.
+          memory: 'reference' remembers frame 0 only; 'sequential' also each predicted frame.
+
+        Returns:
+          logits [b, t - 1, h, w, n + 1].
+        """
+        b, t, h, w, _ = frames.shape
+        encoded = self.encode(frames.reshape(b * t, h, w, 3))
+        query = self.query(*clip_neighbours(encoded, b, t))
+        bank = self._first_memory(frames[:, 0], masks, objects, frames_in_bank=1 if memory == "reference" else t - 1)
+        if memory == "reference":
+            return self._match_together(query, bank, objects, (h, w))
+        return self._match_in_turn(query, bank, objects, frames[:, 1:])
+
+    def _first_memory(
+        self, frame: FrameBatch, masks: ObjectMasks, objects: ObjectValid, *, frames_in_bank: int
+    ) -> MemoryBank:
+        key, value = self.memorise(frame, masks)
+        b, n, p, k = key.shape
+        bank = init_bank(b, n, frames_in_bank, p, key_dim=k, value_dim=value.shape[-1], dtype=key.dtype)
+        return write(bank, key, value, objects, 0)
+
+    def _match_together(
+        self, query: Query, bank: MemoryBank, objects: ObjectValid, size: tuple[int, int]
+    ) -> Float[Array, "b s h w c"]:
+        """All query frames [b * s, ...] against the same memory: each clip's bank serves its s frames."""
+        b = objects.shape[0]
+        s = query.key.shape[0] // b
+        per_query = MemoryBank(*[jnp.repeat(part, s, axis=0) for part in bank])
+        logits = self.match(query, per_query, jnp.repeat(objects, s, axis=0), size)
+        return logits.reshape(b, s, *logits.shape[1:])
+
+    def _match_in_turn(
+        self, query: Query, bank: MemoryBank, objects: ObjectValid, frames: ClipBatch
+    ) -> Float[Array, "b s h w c"]:
+        """Frame by frame: each predicted mask goes into memory before the next frame asks."""
+        b, s, h, w, _ = frames.shape
+
+        def step(model: MUNet, bank: MemoryBank, inputs: tuple[Query, Array, Array]) -> tuple[MemoryBank, Array]:
+            frame_query, frame, index = inputs
+            logits = model.match(frame_query, bank, objects, (h, w))
+            key, value = model.memorise(frame, object_probabilities(logits))
+            # The last frame's memory has nobody to read it and no slot: it falls on the last slot, after its last use.
+            slot = jnp.minimum(index + 1, s - 1)
+            return write(bank, key, value, objects, slot), logits
+
+        # Unrolled: a clip is short, and XLA's CPU convolutions are 6 times slower inside a while loop (measured).
+        scan = nn.scan(
+            step,
+            variable_broadcast=("params", "batch_stats"),
+            split_rngs={"params": False},
+            in_axes=0,
+            out_axes=1,
+            unroll=s,
+        )
+        turns = (by_time(query, b, s), jnp.moveaxis(frames, 1, 0), jnp.arange(s))
+        return scan(self, bank, turns)[1]
+
+
+def clip_neighbours(encoded: Encoded, b: int, t: int) -> tuple[Encoded, AnyMap]:
+    """Frames 1..t-1 of each clip, and the reduced feature of the frame before each: [b * (t - 1), ...]."""
+
+    def frames(x: Array, first: int, last: int) -> Array:
+        return x.reshape(b, t, *x.shape[1:])[:, first:last].reshape(b * (t - 1), *x.shape[1:])
+
+    return jax.tree.map(lambda x: frames(x, 1, t), encoded), frames(encoded.reduced, 0, t - 1)
+
+
+def by_time(query: Query, b: int, s: int) -> Query:
+    """[b * s, ...] maps -> [s, b, ...], the order of a scan over time."""
+
+    def move(x: Array) -> Array:
+        return jnp.moveaxis(x.reshape(b, s, *x.shape[1:]), 1, 0)
+
+    return jax.tree.map(move, query)

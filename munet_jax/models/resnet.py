@@ -1,0 +1,204 @@
+"""ResNet cut at stride 16 (res4), as both encoders use it, with frozen batch norm or group norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from munet_jax.array_types import AnyMap, Array, FeatureMap, Float, ObjectMasks
+
+Dtype = Any
+
+# What PyTorch's ResNet starts from: variance by the number of outputs.
+kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+
+
+def per_channel(vector: Float[Array, " d"]) -> Float[Array, "1 1 1 d"]:
+    """Shape a per-channel vector for maps [b, h, w, d] (rank promotion stays explicit)."""
+    return vector[None, None, None, :]
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm whose statistics never change: scale and bias train, mean and variance are in 'batch_stats'."""
+
+    epsilon: float = 1e-5
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Normalise [b, h, w, d] by the stored statistics."""
+        channels = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones_init(), channels)
+        bias = self.param("bias", nn.initializers.zeros_init(), channels)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        variance = self.variable("batch_stats", "var", jnp.ones, channels)
+        # Folded in f32 first, so that bf16 compute sees one product and one sum.
+        factor = scale * jax.lax.rsqrt(jax.lax.stop_gradient(variance.value) + self.epsilon)
+        shift = bias - jax.lax.stop_gradient(mean.value) * factor
+        return x * per_channel(factor).astype(self.dtype) + per_channel(shift).astype(self.dtype)
+
+
+class Norm(nn.Module):
+    """The norm a config asks for: 'frozen_batch' (pre-trained weights) or 'group' (training from scratch)."""
+
+    kind: str
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Normalise [b, h, w, d]."""
+        if self.kind == "frozen_batch":
+            return FrozenBatchNorm(dtype=self.dtype, name="bn")(x)
+        groups = max(1, x.shape[-1] // 8)
+        return nn.GroupNorm(num_groups=groups, dtype=self.dtype, name="gn")(x)
+
+
+def conv(features: int, kernel: int, stride: int = 1, *, dtype: Dtype, name: str) -> nn.Conv:
+    """A bias-free convolution with PyTorch's symmetric padding, whatever the stride."""
+    return nn.Conv(
+        features,
+        (kernel, kernel),
+        (stride, stride),
+        padding=kernel // 2,
+        use_bias=False,
+        dtype=dtype,
+        kernel_init=kernel_init,
+        name=name,
+    )
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 residual block of ResNet-50; the stride sits on the 3x3 as in torchvision."""
+
+    width: int
+    stride: int
+    norm: str
+    dtype: Dtype = jnp.float32
+    expansion = 4
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> AnyMap:
+        """[b, h, w, d] -> [b, h / stride, w / stride, 4 * width]."""
+        out = self.width * self.expansion
+        y = conv(self.width, 1, dtype=self.dtype, name="conv1")(x)
+        y = nn.relu(Norm(self.norm, self.dtype, name="norm1")(y))
+        y = conv(self.width, 3, self.stride, dtype=self.dtype, name="conv2")(y)
+        y = nn.relu(Norm(self.norm, self.dtype, name="norm2")(y))
+        y = conv(out, 1, dtype=self.dtype, name="conv3")(y)
+        y = Norm(self.norm, self.dtype, name="norm3")(y)
+        return nn.relu(y + Shortcut(out, self.stride, self.norm, self.dtype, name="shortcut")(x))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, the residual block of ResNet-18 and of the small models."""
+
+    width: int
+    stride: int
+    norm: str
+    dtype: Dtype = jnp.float32
+    expansion = 1
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> AnyMap:
+        """[b, h, w, d] -> [b, h / stride, w / stride, width]."""
+        y = conv(self.width, 3, self.stride, dtype=self.dtype, name="conv1")(x)
+        y = nn.relu(Norm(self.norm, self.dtype, name="norm1")(y))
+        y = conv(self.width, 3, dtype=self.dtype, name="conv2")(y)
+        y = Norm(self.norm, self.dtype, name="norm2")(y)
+        return nn.relu(y + Shortcut(self.width, self.stride, self.norm, self.dtype, name="shortcut")(x))
+
+
+class Shortcut(nn.Module):
+    """Identity, or a strided 1x1 projection where the shape changes."""
+
+    features: int
+    stride: int
+    norm: str
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> AnyMap:
+        """[b, h, w, d] -> [b, h / stride, w / stride, features]."""
+        if self.stride == 1 and x.shape[-1] == self.features:
+            return x
+        y = conv(self.features, 1, self.stride, dtype=self.dtype, name="conv")(x)
+        return Norm(self.norm, self.dtype, name="norm")(y)
+
+
+NORMS = ("frozen_batch", "group")
+BLOCKS: dict[str, type[Bottleneck] | type[BasicBlock]] = {"bottleneck": Bottleneck, "basic": BasicBlock}
+
+
+class ResNet(nn.Module):
+    """ResNet up to res4.
+
+    Attributes:
+      stage_sizes: blocks of res2, res3, res4.
+      width: channels of the stem and of res2's 3x3 convolutions; doubled at each stage.
+      block: 'bottleneck' (output 4 * width) or 'basic'.
+      norm: 'frozen_batch' or 'group'.
+      mask_input: whether the stem also takes a one-channel object mask (Enc-R).
+      mask_kernel_std: standard deviation of the mask's part of the first kernel at initialisation, zero mean.
+      dtype: compute dtype; parameters stay f32.
+    """
+
+    stage_sizes: tuple[int, ...] = (3, 4, 6)
+    width: int = 64
+    block: str = "bottleneck"
+    norm: str = "frozen_batch"
+    mask_input: bool = False
+    mask_kernel_std: float = 0.01
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: FeatureMap, masks: ObjectMasks | None = None) -> tuple[AnyMap, AnyMap, AnyMap]:
+        """Run the stem and three stages.
+
+        Args:
+          image: [b, h, w, 3], already normalised; h and w multiples of 16.
+          masks: [b, n, h, w] in [0, 1]; given exactly when `mask_input`.
+
+        Returns:
+          res2, res3, res4 at strides 4, 8, 16: [b, h/s, w/s, d], or [b * n, ...] with masks (object-minor).
+        """
+        x = conv(self.width, 7, 2, dtype=self.dtype, name="conv1")(image.astype(self.dtype))
+        if self.mask_input:
+            assert masks is not None
+            x = self._add_masks(x, masks)
+        x = nn.relu(Norm(self.norm, self.dtype, name="norm1")(x))
+        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        outputs = []
+        for stage, blocks in enumerate(self.stage_sizes):
+            for index in range(blocks):
+                stride = 2 if stage > 0 and index == 0 else 1
+                block = BLOCKS[self.block](
+                    self.width * 2**stage, stride, self.norm, self.dtype, name=f"res{stage + 2}_{index}"
+                )
+                x = block(x)
+            outputs.append(x)
+        res2, res3, res4 = outputs
+        return res2, res3, res4
+
+    def _add_masks(self, stem: AnyMap, masks: ObjectMasks) -> AnyMap:
+        """Add the mask channel's part of the first convolution: the image's part is computed once for all objects."""
+        b, n, h, w = masks.shape
+        mask_conv = nn.Conv(
+            self.width,
+            (7, 7),
+            (2, 2),
+            padding=3,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.normal(self.mask_kernel_std),
+            name="conv1_mask",
+        )
+        y = mask_conv(masks.reshape(b * n, h, w, 1).astype(self.dtype))
+        return y + jnp.repeat(stem, n, axis=0)
+
+
+def ResNet50(**fields: Any) -> ResNet:  # noqa: N802 - reads as the class it configures
+    """ResNet-50 to res4 (256, 512, 1024 channels), frozen batch norm: the paper's backbone."""
+    return ResNet(**{"stage_sizes": (3, 4, 6), "width": 64, "block": "bottleneck", **fields})

@@ -1,0 +1,202 @@
+"""A training run: from a config and a workdir to checkpoints and a log."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from munet_jax.data.clips import ClipSource
+from munet_jax.data.loader import make_loader, steps_per_epoch
+from munet_jax.data.sources import create_source
+from munet_jax.data.transforms import AugmentationConfig
+from munet_jax.files import atomic_path
+from munet_jax.models import create_model
+from munet_jax.training.checkpoints import Checkpoints
+from munet_jax.training.optimizer import create_optimizer, create_schedule
+from munet_jax.training.parallel import AXIS, check_batch_size, parallel_step, replicate, split_batch, unreplicate
+from munet_jax.training.step import Batch, TrainState, create_state, make_train_step
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+
+
+def train(config: ConfigDict, workdir: Path) -> TrainState:
+    """Train until `config.train.steps`, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+      config: a config of configs/.
+      workdir: gets config.json, metrics.jsonl and checkpoints/.
+
+    Returns:
+      The final state, on the host.
+
+    Raises:
+      InputError: something in the config, the data or the workdir is wrong.
+    """
+    devices = jax.local_device_count()
+    check_batch_size(config.train.batch_size, devices)
+    source = create_source(config.data)
+    epoch = epoch_steps(config, source)
+    model = create_model(config.model)
+    schedule = create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=epoch)
+    optimizer = create_optimizer(config.optimizer, schedule)
+    step = make_train_step(
+        model,
+        optimizer,
+        loss=config.train.loss,
+        iou_weight=config.train.iou_weight,
+        fraction=bootstrap_schedule(config),
+        memory=config.train.memory,
+        axis_name=AXIS,
+    )
+    state = create_state(model, optimizer, abstract_batch(config, devices), config.train.seed)
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
+    try:
+        if checkpoints.latest_step() is not None:
+            state = checkpoints.restore(state)
+        first = int(state.step)
+        write_config(config, workdir)
+        batches = training_batches(config, source, start_step=first)
+        with MetricsLog(workdir / METRICS_FILE, first, config.train.steps) as log:
+            log.announce(config, source, state, devices)
+            return run_steps(config, parallel_step(step), state, batches, checkpoints, log, devices)
+    finally:
+        checkpoints.close()
+
+
+def run_steps(
+    config: ConfigDict,
+    step: Any,
+    state: TrainState,
+    batches: Iterator[dict[str, np.ndarray]],
+    checkpoints: Checkpoints,
+    log: MetricsLog,
+    devices: int,
+) -> TrainState:
+    """The loop itself. The host waits for the device only where it logs or saves."""
+    total = config.train.steps
+    replicas = replicate(state)
+    for number in range(int(state.step) + 1, total + 1):
+        batch = split_batch(next(batches), devices)
+        replicas, metrics = step(replicas, batch)
+        if number % config.train.log_every == 0 or number == total:
+            log.record(number, {name: float(value[0]) for name, value in metrics.items()})
+        if number % config.train.checkpoint_every == 0 or number == total:
+            state = unreplicate(replicas)
+            checkpoints.save(state)
+    return state
+
+
+def training_batches(config: ConfigDict, source: ClipSource, *, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+    """The loader that `config.data` and `config.train` describe, from a step on."""
+    return make_loader(
+        source,
+        batch_size=config.train.batch_size,
+        length=config.data.clip_length,
+        size=tuple(config.data.size),
+        max_objects=config.data.max_objects,
+        augmentation=AugmentationConfig(**config.data.augmentation),
+        seed=config.train.seed,
+        start_step=start_step,
+        threads=config.data.threads,
+        max_skip=config.data.max_skip,
+        stride=config.data.clip_stride,
+    )
+
+
+def epoch_steps(config: ConfigDict, source: ClipSource) -> int:
+    """Steps in one pass over the clips."""
+    return steps_per_epoch(
+        source, batch_size=config.train.batch_size, length=config.data.clip_length, stride=config.data.clip_stride
+    )
+
+
+def bootstrap_schedule(config: ConfigDict) -> Any:
+    """Share of hardest pixels by step: from all of them down to `bootstrap_fraction` over `bootstrap_warmup` steps."""
+    fraction, warmup = config.train.bootstrap_fraction, config.train.bootstrap_warmup
+    if not warmup:
+        return fraction
+    return lambda step: 1.0 - (1.0 - fraction) * jax.numpy.minimum(step / warmup, 1.0)
+
+
+def abstract_batch(config: ConfigDict, devices: int) -> Batch:
+    """Shapes of one device's batch."""
+    b, t = config.train.batch_size // devices, config.data.clip_length
+    pixels = (b, t, *config.data.size)
+    shape = jax.ShapeDtypeStruct
+    return Batch(
+        frames=shape((*pixels, 3), np.uint8),
+        labels=shape(pixels, np.uint8),
+        valid=shape(pixels, np.bool_),
+        objects=shape((b, config.data.max_objects), np.bool_),
+    )
+
+
+def write_config(config: ConfigDict, workdir: Path) -> None:
+    """Keep the config beside the run, as JSON."""
+    with atomic_path(workdir / CONFIG_FILE) as temporary:
+        temporary.write_text(config.to_json_best_effort(indent=2, sort_keys=True) + "\n")
+
+
+class MetricsLog:
+    """metrics.jsonl, one line per logged step, and the progress bar."""
+
+    def __init__(self, path: Path, first: int, total: int) -> None:
+        """Continue a log after step `first`: later lines (of steps that were lost with a crash) go."""
+        self.path, self.first = path, first
+        kept = [line for line in read_lines(path) if json.loads(line)["step"] <= first]
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept))
+        self._file = path.open("a")
+        interval = 0.5 if sys.stderr.isatty() else 15.0
+        self._bar = tqdm(total=total, initial=first, unit="step", desc="train", mininterval=interval, miniters=1)
+        self._last = (time.monotonic(), first)
+
+    def __enter__(self) -> MetricsLog:
+        """Nothing to open: the file is."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close file and bar."""
+        self._file.close()
+        self._bar.close()
+
+    def announce(self, config: ConfigDict, source: ClipSource, state: TrainState, devices: int) -> None:
+        """One line about what runs where."""
+        count = sum(x.size for x in jax.tree.leaves(state.params))
+        batch = config.train.batch_size
+        tqdm.write(
+            f"{count / 1e6:.2f} M parameters, {len(source)} videos from {source.name}, batch {batch} "
+            f"({batch // devices} on each of {devices} {jax.local_devices()[0].platform} devices), "
+            f"steps {self.first + 1} to {config.train.steps}",
+            file=sys.stderr,
+        )
+
+    def record(self, step: int, metrics: dict[str, float]) -> None:
+        """Write one line and move the bar."""
+        now, before = time.monotonic(), self._last
+        rate = (step - before[1]) / max(now - before[0], 1e-9)
+        self._last = (now, step)
+        self._file.write(json.dumps({"step": step, **metrics, "steps_per_second": round(rate, 3)}) + "\n")
+        self._file.flush()
+        self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
+        self._bar.update(step - self._bar.n)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Whole lines of a log; a last line that a crash cut short is left out."""
+    if not path.exists():
+        return []
+    *lines, _rest = path.read_text().split("\n")
+    return lines

@@ -1,0 +1,47 @@
+"""The pmap wrapper around the pure step: replicate, split, run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from flax import jax_utils
+
+from munet_jax.errors import InputError
+from munet_jax.training.step import Batch, TrainState, TrainStep
+
+AXIS = "batch"
+
+
+def parallel_step(step: TrainStep) -> Any:
+    """Run a pure step (made with `axis_name=AXIS`) on all local devices; the old state's memory is given up to the new."""
+    return jax.pmap(step, axis_name=AXIS, donate_argnums=0)
+
+
+def replicate(state: TrainState) -> TrainState:
+    """One copy of the state per local device."""
+    return jax_utils.replicate(state)
+
+
+def unreplicate(state: TrainState) -> TrainState:
+    """The first device's copy, on the host."""
+    return jax.device_get(jax_utils.unreplicate(state))
+
+
+def check_batch_size(batch_size: int, devices: int) -> None:
+    """The global batch is split evenly; raises InputError where it cannot be."""
+    if batch_size < 1 or batch_size % devices:
+        raise InputError(
+            f"config.train.batch_size is {batch_size}, which {devices} devices cannot share evenly; "
+            f"make it a multiple of {devices}"
+        )
+
+
+def split_batch(batch: dict[str, np.ndarray], devices: int) -> Batch:
+    """Loader batch [b, ...] -> [devices, b / devices, ...], only what the step takes."""
+
+    def split(x: np.ndarray) -> np.ndarray:
+        return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
+
+    return Batch(**{name: split(batch[name]) for name in ("frames", "labels", "valid", "objects")})

@@ -1,0 +1,30 @@
+"""Train MUNet: python train.py --config configs/quickstart.py --workdir runs/quickstart."""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and results go; a run there is continued.")
+DATA_ROOT = flags.DEFINE_string("data_root", None, "The data set's folder (holds JPEGImages), to train on and to score.")
+
+
+def main(_: list[str]) -> None:
+    """Train, then score where the config asks for it."""
+    from munet_jax.evaluation.run import evaluate
+    from munet_jax.scripts import set_data_root
+    from munet_jax.training.loop import train
+
+    config, workdir = CONFIG.value, Path(WORKDIR.value)
+    set_data_root(config, DATA_ROOT.value)
+    train(config, workdir)
+    if config.evaluation.after_training:
+        evaluate(config, workdir)
+
+
+if __name__ == "__main__":
+    from munet_jax.scripts import run
+
+    flags.mark_flags_as_required(["config", "workdir"])
+    run(main)
