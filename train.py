@@ -7,7 +7,9 @@ from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and results go; a run there is continued.")
-DATA_ROOT = flags.DEFINE_string("data_root", None, "The data set's folder (holds JPEGImages), to train on and to score.")
+DATA_ROOT = flags.DEFINE_string(
+    "data_root", None, "The data set's folder (holds JPEGImages), to train on and to score."
+)
 
 
 def main(_: list[str]) -> None:

@@ -28,6 +28,7 @@ def model() -> ConfigDict:
     config.mu_layer.displacement = True
     config.mu_layer.uncertainty = True
     config.fusion = "msam"  # 'addition' and 'none' are for the ablation
+    config.memory_key = "reference"  # the paper's; 'query' remembers a frame by the key it asked with
     config.key_dim = 128
     config.value_dim = 512
     config.decoder_dim = 256
@@ -123,7 +124,7 @@ def narrow(config: ConfigDict) -> None:
         part.update(stage_sizes=(1, 1, 1), width=16, block="basic", norm="group")
     config.reference_encoder.mask_kernel_std = 0.2
     config.mu_layer.update(matching="softargmax", temperature=0.07, learn_temperature=True, outside="mask")
-    config.update(key_dim=32, value_dim=64, decoder_dim=32)
+    config.update(memory_key="query", key_dim=32, value_dim=64, decoder_dim=32)
 
 
 def no_augmentation() -> ConfigDict:

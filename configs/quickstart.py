@@ -16,11 +16,11 @@ def get_config() -> ConfigDict:
     common.narrow(config.model)
 
     config.data.kind = "synthetic"
-    config.data.synthetic.update(videos=400, frames=16, seed=1, min_occlusion=0.0)
+    config.data.synthetic.update(videos=128, frames=16, seed=1, min_occlusion=0.0)
     config.data.size = (128, 128)
-    config.data.clip_length = 4
-    config.data.clip_stride = 4
-    config.data.max_objects = 3
+    config.data.clip_length = 3
+    config.data.clip_stride = 3
+    config.data.max_objects = 2
     config.data.augmentation = common.no_augmentation()
 
     config.optimizer.update(learning_rate=2e-3, schedule="cosine", warmup_steps=20, weight_decay=0.01, clip_norm=1.0)

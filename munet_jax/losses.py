@@ -69,7 +69,9 @@ def hardest_weights(losses: Float[Array, "b p"], counts: Int[Array, " b"]) -> Fl
     The k-th largest value is found by bisection on the bits of the floats, 31 counting passes in place of a sort.
     Entries below 0 are never picked.
     """
-    bits = jax.lax.bitcast_convert_type(jnp.maximum(losses, 0.0), jnp.int32)  # ordered like the floats, as none is negative
+    bits = jax.lax.bitcast_convert_type(
+        jnp.maximum(losses, 0.0), jnp.int32
+    )  # ordered like the floats, as none is negative
 
     def add_bit(step: Array, threshold: Int[Array, "b 1"]) -> Int[Array, "b 1"]:
         candidate = threshold | (jnp.int32(1) << (30 - step))

@@ -93,8 +93,11 @@ class SyntheticConfig:
             self._require(field, 0 <= getattr(self, field) <= most, f"give 0 to {most}")
         for field in ("flat", "leaving", "min_occlusion"):
             self._require(field, 0 <= getattr(self, field) <= 1, "give 0 to 1")
-        layers = self.min_objects + self.distractors
-        self._require("min_occlusion", self.min_occlusion == 0 or layers > 1, "one shape alone hides nothing; give 0")
+        self._require(
+            "distractors", self.max_objects + self.distractors <= 254, "254 shapes is the limit, with objects"
+        )
+        others = self.min_objects + self.distractors - 1
+        self._require("min_occlusion", self.min_occlusion == 0 or others > 0, "one shape alone hides nothing; give 0")
 
     def _require(self, field: str, holds: bool, remedy: str) -> None:
         if not holds:
@@ -109,8 +112,8 @@ def draw_scene(config: SyntheticConfig, index: int) -> Scene:
         if _is_well_posed(config, stage):
             return _dress(rng, config, stage)
     raise InputError(
-        f"SyntheticConfig.min_occlusion is {config.min_occlusion}: none of {_LAYOUTS} layouts of video {index} reached it"
-        f" with every object at {_LEAST_AREA:.0%} of frame 0; lower it, or raise distractors, max_size or speed"
+        f"SyntheticConfig.min_occlusion is {config.min_occlusion}: none of {_LAYOUTS} layouts of video {index} reached"
+        f" it with every object at {_LEAST_AREA:.0%} of frame 0; lower it, or raise distractors, max_size or speed"
     )
 
 
@@ -146,10 +149,8 @@ def _draw_course(rng: np.random.Generator, config: SyntheticConfig, radius: floa
     speed = config.speed * short * rng.uniform(0.6, 1.4)
     heading = rng.uniform(0.0, math.pi / 2)
     halves = (config.width / 2, config.height / 2)
-    tracks = [
-        _draw_roaming(rng, h, speed * way)
-        for h, way in zip(halves, (math.cos(heading), math.sin(heading)), strict=True)
-    ]
+    speeds = (speed * math.cos(heading), speed * math.sin(heading))
+    tracks = [_draw_roaming(rng, half, along) for half, along in zip(halves, speeds, strict=True)]
     if rng.uniform() < config.leaving:
         axis = int(rng.integers(2))
         tracks[axis] = _draw_leaving(rng, halves[axis], radius + _CAMERA_REACH * short, speed)
@@ -189,13 +190,13 @@ def _draw_stretch(rng: np.random.Generator, config: SyntheticConfig) -> Track:
 
 def _is_well_posed(config: SyntheticConfig, stage: Stage) -> bool:
     """Whether frame 0 shows every object, none is gone for long, few frames are empty and enough have an occlusion."""
-    step = _grid_step(config)
-    least = _LEAST_AREA * config.height * config.width / step**2
-    inside, seen = count_surfaces(stage, 0, step)
-    if (seen < np.maximum(1.1 * least, 0.5 * inside)).any():  # 1.1: the count is of a coarse grid
+    least = _LEAST_AREA * config.height * config.width
+    inside, seen = count_surfaces(stage, 0)
+    if (seen < np.maximum(least, 0.5 * inside)).any():
         return False
+    step = _grid_step(config)
     counts = [count_surfaces(stage, frame, step) for frame in range(config.frames)]
-    present = np.stack([seen for _, seen in counts]) > 0.2 * least
+    present = np.stack([seen for _, seen in counts]) > 0.2 * least / step**2
     if present.mean(axis=0).min() < 0.6 or present.any(axis=1).mean() < 0.9:
         return False
     occluded = [(inside - seen > _PARTLY_HIDDEN * inside).any() for inside, seen in counts]
@@ -233,20 +234,20 @@ def _dress(rng: np.random.Generator, config: SyntheticConfig, stage: Stage) -> S
     return Scene(stage, background, tuple(textures))
 
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
-class _Recent(Generic[Key, Value]):
+class _Recent(Generic[_Key, _Value]):
     """The last few values of a function, safe to share between threads."""
 
-    def __init__(self, make: Callable[[Key], Value], capacity: int) -> None:
+    def __init__(self, make: Callable[[_Key], _Value], capacity: int) -> None:
         self._make = make
         self._capacity = capacity
-        self._values: collections.OrderedDict[Key, Value] = collections.OrderedDict()
+        self._values: collections.OrderedDict[_Key, _Value] = collections.OrderedDict()
         self._lock = threading.Lock()
 
-    def __call__(self, key: Key) -> Value:
+    def __call__(self, key: _Key) -> _Value:
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -257,6 +258,10 @@ class _Recent(Generic[Key, Value]):
             while len(self._values) > self._capacity:
                 self._values.popitem(last=False)
         return value
+
+
+# Scenes kept for the next use, as pixels of their frames: drawing one costs as much as 20 of its frames.
+CACHED_PIXELS = 4_000_000
 
 
 class SyntheticSource:
@@ -272,7 +277,8 @@ class SyntheticSource:
     def __init__(self, config: SyntheticConfig) -> None:
         """Draws nothing yet, however many videos there are."""
         self.config = config
-        self._scene: _Recent[int, Scene] = _Recent(lambda index: draw_scene(config, index), capacity=16)
+        scenes = max(16, CACHED_PIXELS // (config.height * config.width))
+        self._scene: _Recent[int, Scene] = _Recent(lambda index: draw_scene(config, index), capacity=scenes)
         # A few more than threads that read at once: frame, labels and motion of one time share the work.
         self._render: _Recent[tuple[int, int], tuple[Image, Layers]] = _Recent(
             lambda key: render(self._scene(key[0]), key[1]), capacity=32

@@ -1,7 +1,7 @@
 """From a synthetic scene to frames, label maps, exact motion and what hides what.
 
-Coordinates are continuous image pixels: the centre of the first pixel is (0.5, 0.5), the frame is
-[0, width] x [0, height]. Layer 0 is the background, layer k + 1 is body k of the scene; a higher layer hides a lower one.
+Coordinates are continuous image pixels: the centre of the first pixel is (0.5, 0.5), the frame is [0, width] x
+[0, height]. Layer 0 is the background, layer k + 1 is body k of the stage; a higher layer hides a lower one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 
 from munet_jax.array_types import BinaryMask, Float, Image, Int, LabelMap, UInt8
 from munet_jax.data.synthetic_shapes import Affine, Course, Points, Shape
+from munet_jax.data.synthetic_textures import Texture
 
 Layers = UInt8[np.ndarray, "h w"]
 Counts = Int[np.ndarray, " n"]
@@ -78,8 +79,8 @@ class Scene:
     """
 
     stage: Stage
-    background: Image
-    textures: tuple[Image, ...]
+    background: Texture
+    textures: tuple[Texture, ...]
 
 
 def render(scene: Scene, frame: int) -> tuple[Image, Layers]:
@@ -188,7 +189,7 @@ def _distance(body: Body, place: Affine, x: Points, y: Points) -> Points:
     return body.shape(own_x / radius, own_y / radius) * scale
 
 
-def _sample(texture: Image, place: Affine, window: Window) -> Image:
+def _sample(texture: Texture, place: Affine, window: Window) -> Image:
     """The texture as it appears in a window of the image: uint8 [rows, columns, 3], bilinear."""
     rows, columns = window
     middle = Affine(1.0, 0.0, texture.shape[1] / 2, 0.0, 1.0, texture.shape[0] / 2)

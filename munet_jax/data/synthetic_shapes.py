@@ -2,8 +2,8 @@
 
 A shape is a function of points (x, y) in units of its radius: negative inside, positive outside, about the distance to
 the outline near it. Every shape lies within the unit disc. Motion is a closed formula of the frame number, so that any
-frame can be rendered alone. Only sums, products and square roots touch pixels; sines are taken of single numbers and then
-rounded, so that processors agree.
+frame can be rendered alone. Only sums, products and square roots touch pixels; sines are taken of single numbers and
+then rounded, so that processors agree.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from munet_jax.array_types import Float
 Points = Float[np.ndarray, "*points"]
 
 
+@runtime_checkable
 class Shape(Protocol):
     """Signed distance to the outline, in radii, of points in radii; negative inside."""
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image as PillowImage
 
-from munet_jax.array_types import Float, Image
+from munet_jax.array_types import Float, UInt8
 
+Texture = UInt8[np.ndarray, "_ _ 3"]  # square; each of a scene has a size of its own
 Colour = tuple[int, int, int]
 Weight = Float[np.ndarray, "side side"]
 
@@ -33,12 +34,12 @@ def draw_palette(rng: np.random.Generator, size: int) -> tuple[Colour, ...]:
     return tuple(palette)
 
 
-def flat_texture(side: int, colour: Colour) -> Image:
+def flat_texture(side: int, colour: Colour) -> Texture:
     """One colour everywhere: uint8 [side, side, 3]."""
     return np.full((side, side, 3), colour, np.uint8)
 
 
-def draw_texture(rng: np.random.Generator, side: int, period: float, colours: Sequence[Colour]) -> Image:
+def draw_texture(rng: np.random.Generator, side: int, period: float, colours: Sequence[Colour]) -> Texture:
     """A random pattern of the colours: uint8 [side, side, 3].
 
     Args:
@@ -53,7 +54,7 @@ def draw_texture(rng: np.random.Generator, side: int, period: float, colours: Se
     return _coloured(weight, light, colours)
 
 
-def draw_background(rng: np.random.Generator, side: int, period: float, colours: Sequence[Colour]) -> Image:
+def draw_background(rng: np.random.Generator, side: int, period: float, colours: Sequence[Colour]) -> Texture:
     """Two patterns in large soft patches, of three or more colours: uint8 [side, side, 3]; units as in draw_texture."""
     first = draw_texture(rng, side, period, colours[:2])
     second = draw_texture(rng, side, 1.5 * period, colours[1:])
@@ -69,7 +70,7 @@ def smooth_noise(rng: np.random.Generator, side: int, period: float) -> Weight:
     return np.asarray(smooth, np.float32) / np.float32(255)
 
 
-def _coloured(weight: Weight, light: Weight, colours: Sequence[Colour]) -> Image:
+def _coloured(weight: Weight, light: Weight, colours: Sequence[Colour]) -> Texture:
     """Blends through the colours by weight in [0, 1], then multiplies by light."""
     position = weight * np.float32(len(colours) - 1)
     rgb = np.empty((*weight.shape, 3), np.float32)

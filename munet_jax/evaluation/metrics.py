@@ -57,7 +57,7 @@ def region_similarity(annotation: Mask, segmentation: Mask) -> float | Scores:
     return _per_frame(_region_similarity, annotation, segmentation)
 
 
-def boundary_accuracy(annotation: Mask, segmentation: Mask, *, tolerance: float = TOLERANCE) -> float | Scores:
+def boundary_accuracy(annotation: Mask, segmentation: Mask, *, tolerance: float | int = TOLERANCE) -> float | Scores:
     """F, the harmonic mean of precision and recall of boundary pixels.
 
     A boundary pixel matches when the other mask has a boundary pixel within the tolerance radius. Where both boundaries
@@ -135,7 +135,7 @@ def _region_similarity(annotation: np.ndarray, segmentation: np.ndarray) -> floa
 _ANNOTATION, _SEGMENTATION = 1, 2
 
 
-def _boundary_accuracy(annotation: np.ndarray, segmentation: np.ndarray, tolerance: float) -> float:
+def _boundary_accuracy(annotation: np.ndarray, segmentation: np.ndarray, tolerance: float | int) -> float:
     radius = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*annotation.shape))
     boundaries = _boundaries(_crop(annotation, segmentation))
     spread = _dilate(boundaries, radius)
@@ -180,7 +180,7 @@ def _boundaries(codes: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     return boundaries
 
 
-def _dilate(codes: UInt8[np.ndarray, "h w"], radius: float) -> UInt8[np.ndarray, "h w"]:
+def _dilate(codes: UInt8[np.ndarray, "h w"], radius: float | int) -> UInt8[np.ndarray, "h w"]:
     """Dilation of both bits by the disk x^2 + y^2 <= radius^2, inside the array.
 
     A disk is a stack of horizontal runs. The runs are grown from the shortest (its top and bottom) to the longest (its

@@ -19,9 +19,9 @@ from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.sources import create_source
 from munet_jax.errors import InputError
-from munet_jax.evaluation.pictures import draw_pictures
+from munet_jax.evaluation.pictures import MOTION_OUTPUTS, draw_pictures, middle_frame
 from munet_jax.evaluation.scoring import SequenceScore, score_sequence, summarise, write_results
-from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.inference.segmenter import Prediction, VideoSegmenter
 from munet_jax.models import create_model
 from munet_jax.training.restore import trained_variables
 
@@ -31,7 +31,7 @@ RESULTS_FILE = "results.json"
 
 @dataclasses.dataclass
 class Timing:
-    """Frames and seconds of one video. Frames in which XLA compiled something are left out, and so is the first one."""
+    """Frames and seconds of one video, without its first frame and those in which XLA compiled something."""
 
     frames: int = 0
     model_seconds: float = 0.0
@@ -62,43 +62,58 @@ def evaluate(config: ConfigDict, workdir: Path, *, step: int | None = None) -> d
     scores: dict[str, SequenceScore] = {}
     copied: dict[str, SequenceScore] = {}
     timings: list[Timing] = []
+    pictures: list[Path] = []
     merge = config.evaluation.merge_objects
     progress = tqdm(range(len(source)), desc="evaluate", unit="video", mininterval=0.5 if sys.stderr.isatty() else 15.0)
     for index in progress:
         video = source.video(index)
-        timings.append(segment_video(segmenter, source, index, masks / video.name))
+        drawn = index < config.evaluation.pictures and len(video.frame_names) > 1
+        shown = middle_frame(len(video.frame_names)) if drawn else None
+        timing, prediction = segment_video(segmenter, source, index, masks / video.name, shown=shown)
+        timings.append(timing)
+        if shown is not None and prediction is not None:
+            pictures += draw_pictures(source, index, masks / video.name, folder, (shown, prediction))
         scores[video.name] = score_masks(source, index, read_masks(video, masks / video.name), merge=merge)
         copied[video.name] = score_masks(source, index, first_mask(source, index), merge=merge)
         progress.set_postfix({"J&F": f"{summarise(scores)['J&F']:.3f}"})
     results = summarise(scores) | speed(timings) | {"step": step, "first_mask_copy": brief(summarise(copied))}
     write_results(folder / RESULTS_FILE, results)
-    pictures = draw_pictures(segmenter, source, masks, folder, videos=config.evaluation.pictures)
     report(results, folder, pictures)
     return results
 
 
-def segment_video(segmenter: VideoSegmenter, source: ClipSource, index: int, folder: Path) -> Timing:
-    """Segment one video from its first label map and write a palette PNG per frame, as they come."""
+def segment_video(
+    segmenter: VideoSegmenter, source: ClipSource, index: int, folder: Path, *, shown: int | None = None
+) -> tuple[Timing, Prediction | None]:
+    """Segment one video from its first label map and write a palette PNG per frame, as they come.
+
+    Returns:
+      The timing, and the prediction of frame `shown` with its motion maps.
+    """
     video = source.video(index)
     folder.mkdir(parents=True, exist_ok=True)
     segmenter.reset()
     timing = Timing()
+    kept = None
     for number, name in enumerate(video.frame_names):
         compiled, start = COMPILES.count, time.perf_counter()
         try:
             frame = source.frame(index, number)
             mask = source.labels(index, number) if number == 0 else None
             before = time.perf_counter()
-            labels = segmenter.step(frame, mask).labels
+            outputs = MOTION_OUTPUTS if number == shown else ("labels",)
+            prediction = segmenter.step(frame, mask, outputs=outputs)
         except InputError as error:
             raise InputError(f"{source.name}/{video.name}, frame {name}: {error}") from error
         done = time.perf_counter()
-        write_mask(folder / f"{name}.png", labels)
-        if number and COMPILES.count == compiled:
+        write_mask(folder / f"{name}.png", prediction.labels)
+        if number == shown:
+            kept = prediction
+        elif number and COMPILES.count == compiled:
             timing.frames += 1
             timing.model_seconds += done - before
             timing.total_seconds += time.perf_counter() - start
-    return timing
+    return timing, kept
 
 
 def score_masks(source: ClipSource, index: int, masks: Iterator[np.ndarray], *, merge: bool) -> SequenceScore:

@@ -137,7 +137,7 @@ def frame_rows(scores: Mapping[str, SequenceScore]) -> list[dict[str, Any]]:
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """Write results as indented JSON with sorted keys and floats of 6 digits; NaN becomes null.
+    """Write results as indented JSON with sorted keys and floats of 6 digits; NaN and infinity become null.
 
     The file appears whole or not at all.
     """
@@ -160,7 +160,8 @@ def _aligned(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Pairs of both streams, which must have `count` frames each."""
     seen = 0
-    for annotation, segmentation in zip_longest(annotations, segmentations, fillvalue=_END):
+    pairs: Iterator[tuple[Any, Any]] = zip_longest(annotations, segmentations, fillvalue=_END)
+    for annotation, segmentation in pairs:
         short = "annotations" if annotation is _END else "segmentations" if segmentation is _END else None
         if short or seen == count:
             found = f"only {seen} {short}" if short else f"more than {seen} annotations and segmentations"
@@ -217,6 +218,8 @@ def _rounded(value: Any) -> Any:
         return {str(key): _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return None if math.isnan(value) else round(float(value), _DIGITS)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, _DIGITS) if math.isfinite(value) else None
     return value

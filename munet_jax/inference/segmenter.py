@@ -50,42 +50,60 @@ class Prediction:
     attention: np.ndarray | None = None
 
 
+class Carried(NamedTuple):
+    """What a frame leaves for later: its reduced feature for the next MU-Layer, its query key for memory."""
+
+    reduced: AnyMap
+    key: AnyMap
+
+
 class Step(NamedTuple):
     """Device result of one query step, batch axis of 1 kept."""
 
     probabilities: Float[Array, "1 n h w"]
-    reduced: AnyMap
+    carried: Carried
     uncertainty: Float[Array, "1 hs ws 1"]
     attention: Float[Array, "1 hs ws 1"]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _reduce(model: MUNet, variables: Any, frame: Array) -> AnyMap:
-    """Enc-Q for a frame that nothing is asked about: only what the next frame's MU-Layer wants."""
-    return model.apply(variables, frame, method="encode").reduced
+def _first(model: MUNet, variables: Any, frame: Array) -> Carried:
+    """Enc-Q for a frame that nothing is asked about."""
 
-
-@functools.partial(jax.jit, static_argnums=0)
-def _segment(
-    model: MUNet, variables: Any, frame: Array, previous: AnyMap, bank: MemoryBank, objects: Array
-) -> Step:
-    """Query step: Enc-Q once, MU-Layer, memory read, decoder, aggregation."""
-
-    def run(module: MUNet) -> Step:
+    def run(module: MUNet) -> Carried:
         encoded = module.encode(frame)
-        result = module.segment(encoded, previous, bank, objects, frame.shape[1:3])
-        probabilities = object_probabilities(result.logits)
-        return Step(probabilities, encoded.reduced, result.motion.uncertainty, result.attention)
+        return Carried(encoded.reduced, module.first_key(encoded))
 
     return model.apply(variables, method=run)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
+@functools.partial(jax.jit, static_argnums=0)
+def _segment(model: MUNet, variables: Any, frame: Array, previous: AnyMap, bank: MemoryBank, objects: Array) -> Step:
+    """Query step: Enc-Q once, MU-Layer, memory read, decoder, aggregation."""
+
+    def run(module: MUNet) -> Step:
+        encoded = module.encode(frame)
+        query = module.query(encoded, previous)
+        logits = module.match(query, bank, objects, frame.shape[1:3])
+        carried = Carried(encoded.reduced, query.key)
+        return Step(object_probabilities(logits), carried, query.motion.uncertainty, query.attention)
+
+    return model.apply(variables, method=run)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=5)
 def _memorise(
-    model: MUNet, variables: Any, frame: Array, masks: Array, bank: MemoryBank, objects: Array, slot: Array
+    model: MUNet,
+    variables: Any,
+    frame: Array,
+    masks: Array,
+    query_key: AnyMap,
+    bank: MemoryBank,
+    objects: Array,
+    slot: Array,
 ) -> MemoryBank:
     """Enc-R and write; a frame that stays takes the place of the previous frame, which is forgotten."""
-    key, value = model.apply(variables, frame, masks, method="memorise")
+    key, value = model.apply(variables, frame, masks, query_key, method="memorise")
     return write(forget(bank, PREVIOUS_SLOT), key, value, objects, slot)
 
 
@@ -128,7 +146,7 @@ class VideoSegmenter:
         self.object_ids: tuple[int, ...] = ()
         self._size: tuple[int, int] | None = None
         self._bank: MemoryBank | None = None
-        self._previous: AnyMap | None = None
+        self._carried: Carried | None = None
         self._kept = 0
 
     def step(
@@ -159,16 +177,17 @@ class VideoSegmenter:
             given = self._given_ids(mask, object_ids)
             self._add_objects(given)
         device_frame = jnp.asarray(frame)[None]
-        previous = self._previous
+        previous = self._carried
         step = self._query(device_frame, previous, known)
         if step is None:
-            self._previous = _reduce(self.model, self.variables, device_frame)
+            carried = _first(self.model, self.variables, device_frame)
             probabilities = jnp.zeros((1, self._slots, *frame.shape[:2]))
         else:
-            self._previous, probabilities = step.reduced, step.probabilities
+            carried, probabilities = step.carried, step.probabilities
         if mask is not None:
             probabilities = self._impose(probabilities, mask, given)
         self.frame_index += 1
+        self._carried = carried
         self._remember(device_frame, probabilities, stays=mask is not None or self.policy.stays(self.frame_index))
         return self._prediction(probabilities, step, previous, outputs)
 
@@ -222,11 +241,11 @@ class VideoSegmenter:
     def _object_valid(self, known: int) -> Array:
         return jnp.arange(self._slots)[None] < known
 
-    def _query(self, frame: Array, previous: AnyMap | None, known: int) -> Step | None:
+    def _query(self, frame: Array, previous: Carried | None, known: int) -> Step | None:
         """Predict the objects that were known before this frame; None where there are none."""
         if not known or self._bank is None or previous is None:
             return None
-        return _segment(self.model, self.variables, frame, previous, self._bank, self._object_valid(known))
+        return _segment(self.model, self.variables, frame, previous.reduced, self._bank, self._object_valid(known))
 
     def _impose(self, probabilities: Array, mask: np.ndarray, given: Sequence[int]) -> Array:
         """Put the given objects' masks over the prediction; what they cover belongs to nobody else."""
@@ -241,12 +260,13 @@ class VideoSegmenter:
         return jnp.where(truth, 1.0, kept)
 
     def _remember(self, frame: Array, probabilities: Array, *, stays: bool) -> None:
+        assert self._carried is not None
         slot = self.policy.slot(self._kept) if stays else PREVIOUS_SLOT
         self._kept += int(stays)
         self._make_room(self.policy.frames_needed(self._kept))
         objects = self._object_valid(len(self.object_ids))
         self._bank = _memorise(
-            self.model, self.variables, frame, probabilities, self._bank, objects, jnp.int32(slot)
+            self.model, self.variables, frame, probabilities, self._carried.key, self._bank, objects, jnp.int32(slot)
         )
 
     def _make_room(self, frames: int) -> None:
@@ -258,7 +278,7 @@ class VideoSegmenter:
             return
         assert self._size is not None
         positions = int(np.prod([-(-length // STRIDE) for length in self._size]))
-        embedding = self.model.memory_embedding
+        embedding = self.model.query_embedding
         self._bank = init_bank(
             1,
             self._slots,
@@ -270,7 +290,7 @@ class VideoSegmenter:
         )
 
     def _prediction(
-        self, probabilities: Array, step: Step | None, previous: AnyMap | None, outputs: Sequence[str]
+        self, probabilities: Array, step: Step | None, previous: Carried | None, outputs: Sequence[str]
     ) -> Prediction:
         count = len(self.object_ids)
         assert self._size is not None
@@ -279,13 +299,13 @@ class VideoSegmenter:
             objects = np.moveaxis(np.asarray(probabilities)[0, :count], 0, -1)
             background = np.clip(1.0 - objects.sum(axis=-1, keepdims=True), 0.0, 1.0)
             result["probabilities"] = np.concatenate([background, objects], axis=-1)
-        if step is not None:
+        if step is not None and previous is not None:
             if "uncertainty" in outputs:
                 result["uncertainty"] = np.asarray(_to_frame(step.uncertainty, self._size))[..., 0]
             if "attention" in outputs:
                 result["attention"] = np.asarray(_to_frame(step.attention, self._size))[..., 0]
             if "displacement" in outputs:
-                shown = _display_displacement(self.model, self.variables, step.reduced, previous)
+                shown = _display_displacement(self.model, self.variables, step.carried.reduced, previous.reduced)
                 result["displacement"] = np.asarray(_to_frame(shown, self._size))
         ids = np.array([0, *self.object_ids], np.uint8)
         return Prediction(ids[np.asarray(_winner(probabilities))], self.object_ids, **result)

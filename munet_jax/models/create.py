@@ -16,8 +16,12 @@ from munet_jax.models.mu_layer import MATCHINGS, OUTSIDES, MULayer
 from munet_jax.models.munet import MUNet
 from munet_jax.models.resnet import BLOCKS, NORMS, ResNet
 
+# Where a remembered frame's key comes from: Enc-R, one per object (the paper), or the key that the frame asked with.
+MEMORY_KEYS = ("reference", "query")
+
 CHOICES = {
     "fusion": FUSIONS,
+    "memory_key": MEMORY_KEYS,
     "dtype": ("float32", "bfloat16"),
     "mu_layer.matching": MATCHINGS,
     "mu_layer.outside": OUTSIDES,
@@ -41,16 +45,15 @@ def create_model(config: Mapping[str, Any]) -> MUNet:
     reference_backbone = ResNet(**config["reference_encoder"], mask_input=True, dtype=dtype)
     width = query_backbone.width * 4 * BLOCKS[query_backbone.block].expansion
 
-    def embedding() -> KeyValue:
-        return KeyValue(config["key_dim"], config["value_dim"], dtype=dtype)
-
+    key_dim, value_dim = config["key_dim"], config["value_dim"]
+    own_key = config["memory_key"] == "reference"
     return MUNet(
         query_encoder=QueryEncoder(query_backbone),
         reference_encoder=ReferenceEncoder(reference_backbone),
         mu_layer=MULayer(features=width, **config["mu_layer"], dtype=dtype),
         fusion=Fusion(config["fusion"], dtype=dtype),
-        query_embedding=embedding(),
-        memory_embedding=embedding(),
+        query_embedding=KeyValue(key_dim, value_dim, dtype=dtype),
+        memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype=dtype),
         matcher=Matcher(config["top_k"] or None),
         decoder=Decoder(config["decoder_dim"], dtype=dtype),
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
+from munet_jax.models.convolution import conv
 from munet_jax.models.encoders import QueryFeatures
 
 
@@ -47,11 +48,6 @@ def _upsample_axis(x: Array, factor: int, *, axis: int) -> Array:
     return stacked.reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
 
 
-def conv3x3(features: int, *, dtype: Any, name: str) -> nn.Conv:
-    """A 3x3 convolution with bias, same size."""
-    return nn.Conv(features, (3, 3), dtype=dtype, name=name)
-
-
 class ResidualBlock(nn.Module):
     """Pre-activation: ReLU, 3x3 conv, ReLU, 3x3 conv, add. No norm."""
 
@@ -60,8 +56,8 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """[b, h, w, d] -> the same shape."""
-        y = conv3x3(x.shape[-1], dtype=self.dtype, name="conv1")(nn.relu(x))
-        y = conv3x3(x.shape[-1], dtype=self.dtype, name="conv2")(nn.relu(y))
+        y = conv(x.shape[-1], 3, dtype=self.dtype, name="conv1")(nn.relu(x))
+        y = conv(x.shape[-1], 3, dtype=self.dtype, name="conv2")(nn.relu(y))
         return x + y
 
 
@@ -74,7 +70,7 @@ class SkipBranch(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> AnyMap:
         """[b, h, w, d] -> [b, h, w, features]."""
-        return ResidualBlock(self.dtype, name="block")(conv3x3(self.features, dtype=self.dtype, name="conv")(x))
+        return ResidualBlock(self.dtype, name="block")(conv(self.features, 3, dtype=self.dtype, name="conv")(x))
 
 
 class Decoder(nn.Module):
@@ -90,13 +86,13 @@ class Decoder(nn.Module):
 
     def setup(self) -> None:
         """Parameters, named by their place on the way up."""
-        self.entry = nn.Conv(self.features, (3, 3), dtype=self.dtype)
+        self.entry = conv(self.features, 3, dtype=self.dtype)
         self.entry_block = ResidualBlock(self.dtype)
         self.skip8 = SkipBranch(self.features, self.dtype)
         self.skip4 = SkipBranch(self.features, self.dtype)
         self.refine8 = ResidualBlock(self.dtype)
         self.refine4 = ResidualBlock(self.dtype)
-        self.prediction = nn.Conv(2, (3, 3), dtype=self.dtype)
+        self.prediction = conv(2, 3, dtype=self.dtype)
 
     def skips(self, frame: QueryFeatures) -> Skips:
         """What the frame alone gives; call it once per frame."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float, Keys, ObjectValid, Occupied, Values
+from munet_jax.models.convolution import conv
 
 # The slot of the neighbouring frame, replaced at each step; later slots hold frames that stay.
 PREVIOUS_SLOT = 0
@@ -133,17 +134,25 @@ class EveryK:
 
 
 class KeyValue(nn.Module):
-    """Key and value embeddings: one 3x3 convolution each. Query and memory have their own."""
+    """Key and value embeddings: one 3x3 convolution each. Query and memory have their own.
 
-    key_dim: int = 128
+    Attributes:
+      key_dim: channels k; None makes no key (a memory that keeps the query's).
+      value_dim: channels v.
+      dtype: compute dtype.
+    """
+
+    key_dim: int | None = 128
     value_dim: int = 512
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, features: FeatureMap) -> tuple[AnyMap, AnyMap]:
+    def __call__(self, features: FeatureMap) -> tuple[AnyMap | None, AnyMap]:
         """[b, h', w', d] -> key [b, h', w', k], value [b, h', w', v]."""
-        key = nn.Conv(self.key_dim, (3, 3), dtype=self.dtype, name="key")(features)
-        value = nn.Conv(self.value_dim, (3, 3), dtype=self.dtype, name="value")(features)
+        key = None
+        if self.key_dim is not None:
+            key = conv(self.key_dim, 3, dtype=self.dtype, name="key")(features)
+        value = conv(self.value_dim, 3, dtype=self.dtype, name="value")(features)
         return key, value
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Uncertainty
+from munet_jax.models.convolution import conv
 
 MATCHINGS = ("softargmin", "softargmax")
 OUTSIDES = ("zero", "mask")
@@ -139,8 +140,8 @@ class MotionNetwork(nn.Module):
         """[b, h', w', 3] -> [b, h', w', features]."""
         x = motion.astype(self.dtype)
         for index, (channels, kernel) in enumerate(MOTION_LAYERS):
-            x = nn.relu(nn.Conv(channels, (kernel, kernel), dtype=self.dtype, name=f"conv{index + 1}")(x))
-        return nn.Conv(self.features, (1, 1), dtype=self.dtype, name="conv8")(x)
+            x = nn.relu(conv(channels, kernel, dtype=self.dtype, name=f"conv{index + 1}")(x))
+        return conv(self.features, 1, dtype=self.dtype, name="conv8")(x)
 
 
 class MULayer(nn.Module):
@@ -170,7 +171,7 @@ class MULayer(nn.Module):
 
     def setup(self) -> None:
         """Parameters of the 1x1 reduction, the motion network and, where asked for, the temperature."""
-        self.reduction = nn.Conv(self.features // 4, (1, 1), dtype=self.dtype)
+        self.reduction = conv(self.features // 4, 1, dtype=self.dtype)
         self.motion_network = MotionNetwork(self.features, self.dtype)
         if self.learn_temperature:
             start = nn.initializers.constant(math.log(self.temperature))

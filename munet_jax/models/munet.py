@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, ClassLogits, ClipBatch, Float, FrameBatch, ObjectMasks, ObjectValid
 from munet_jax.models.aggregation import crop_padding, object_probabilities, soft_aggregation
-from munet_jax.models.decoder import Decoder, Skips
+from munet_jax.models.decoder import Decoder, Skips, per_object
 from munet_jax.models.encoders import QueryEncoder, QueryFeatures, ReferenceEncoder
 from munet_jax.models.fusion import Fusion
 from munet_jax.models.memory import KeyValue, Matcher, MemoryBank, init_bank, write
@@ -34,14 +34,6 @@ class Query(NamedTuple):
     attention: Float[Array, "b h w 1"]
 
 
-class Segmentation(NamedTuple):
-    """Result for one frame."""
-
-    logits: ClassLogits  # [b, h, w, n + 1], at the frame's size
-    motion: Motion
-    attention: Float[Array, "b h w 1"]
-
-
 class MUNet(nn.Module):
     """The network, in the parts of the paper's figure.
 
@@ -51,7 +43,7 @@ class MUNet(nn.Module):
       mu_layer: cost volume, displacement, uncertainty, motion feature.
       fusion: MSAM or one of its alternatives.
       query_embedding: key and value of the fused query feature.
-      memory_embedding: key and value of Enc-R's feature.
+      memory_embedding: key and value of Enc-R's feature; without a key of its own, memory keeps the query's key.
       matcher: space-time memory read.
       decoder: masks from what was read.
     """
@@ -77,26 +69,24 @@ class MUNet(nn.Module):
         key, value = self.query_embedding(fused)
         return Query(key, value, self.decoder.skips(frame.features), motion, attention)
 
+    def first_key(self, frame: Encoded) -> Float[Array, "b h w k"]:
+        """Query key of a frame that has no frame before it: it is its own neighbour."""
+        return self.query(frame, frame.reduced).key
+
     def match(self, query: Query, bank: MemoryBank, objects: ObjectValid, size: tuple[int, int]) -> ClassLogits:
         """Read the memory, decode each object, aggregate: logits [b, h, w, n + 1] at `size`."""
         matched = self.matcher(bank, query.key, query.value)
         channels = crop_padding(self.decoder(matched, query.skips), size, height_axis=2)
         return soft_aggregation(channels, objects)
 
-    def segment(
-        self, frame: Encoded, previous: AnyMap, bank: MemoryBank, objects: ObjectValid, size: tuple[int, int]
-    ) -> Segmentation:
-        """One query step: an encoded frame of (height, width) `size`, its neighbour's reduced feature, the memory."""
-        query = self.query(frame, previous)
-        return Segmentation(self.match(query, bank, objects, size), query.motion, query.attention)
-
     def memorise(
-        self, frames: FrameBatch, masks: ObjectMasks
+        self, frames: FrameBatch, masks: ObjectMasks, query_key: Float[Array, "b h2 w2 k"]
     ) -> tuple[Float[Array, "b n p k"], Float[Array, "b n p v"]]:
-        """Enc-R and memory embedding: a frame and its masks -> keys and values of p = h' * w' positions."""
-        features = self.reference_encoder(frames, masks)
-        key, value = self.memory_embedding(features)
+        """Enc-R and memory embedding: a frame, its masks and its query key -> keys and values of p = h' * w' positions."""
         b, n = masks.shape[:2]
+        key, value = self.memory_embedding(self.reference_encoder(frames, masks))
+        if key is None:
+            key = per_object(query_key, n)
         return key.reshape(b, n, -1, key.shape[-1]), value.reshape(b, n, -1, value.shape[-1])
 
     def __call__(
@@ -116,17 +106,19 @@ class MUNet(nn.Module):
         b, t, h, w, _ = frames.shape
         encoded = self.encode(frames.reshape(b * t, h, w, 3))
         query = self.query(*clip_neighbours(encoded, b, t))
-        bank = self._first_memory(frames[:, 0], masks, objects, frames_in_bank=1 if memory == "reference" else t - 1)
+        first_key = self.first_key(first_of_clips(encoded, b, t))
+        room = 1 if memory == "reference" else t - 1
+        bank = self._first_memory(frames[:, 0], masks, objects, first_key, room)
         if memory == "reference":
             return self._match_together(query, bank, objects, (h, w))
         return self._match_in_turn(query, bank, objects, frames[:, 1:])
 
     def _first_memory(
-        self, frame: FrameBatch, masks: ObjectMasks, objects: ObjectValid, *, frames_in_bank: int
+        self, frame: FrameBatch, masks: ObjectMasks, objects: ObjectValid, key: Float[Array, "b h2 w2 k"], room: int
     ) -> MemoryBank:
-        key, value = self.memorise(frame, masks)
+        key, value = self.memorise(frame, masks, key)
         b, n, p, k = key.shape
-        bank = init_bank(b, n, frames_in_bank, p, key_dim=k, value_dim=value.shape[-1], dtype=key.dtype)
+        bank = init_bank(b, n, room, p, key_dim=k, value_dim=value.shape[-1], dtype=key.dtype)
         return write(bank, key, value, objects, 0)
 
     def _match_together(
@@ -148,7 +140,7 @@ class MUNet(nn.Module):
         def step(model: MUNet, bank: MemoryBank, inputs: tuple[Query, Array, Array]) -> tuple[MemoryBank, Array]:
             frame_query, frame, index = inputs
             logits = model.match(frame_query, bank, objects, (h, w))
-            key, value = model.memorise(frame, object_probabilities(logits))
+            key, value = model.memorise(frame, object_probabilities(logits), frame_query.key)
             # The last frame's memory has nobody to read it and no slot: it falls on the last slot, after its last use.
             slot = jnp.minimum(index + 1, s - 1)
             return write(bank, key, value, objects, slot), logits
@@ -164,6 +156,11 @@ class MUNet(nn.Module):
         )
         turns = (by_time(query, b, s), jnp.moveaxis(frames, 1, 0), jnp.arange(s))
         return scan(self, bank, turns)[1]
+
+
+def first_of_clips(encoded: Encoded, b: int, t: int) -> Encoded:
+    """Frame 0 of each clip, of [b * t, ...] maps."""
+    return jax.tree.map(lambda x: x.reshape(b, t, *x.shape[1:])[:, 0], encoded)
 
 
 def clip_neighbours(encoded: Encoded, b: int, t: int) -> tuple[Encoded, AnyMap]:

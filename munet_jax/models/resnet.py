@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float, ObjectMasks
+from munet_jax.models.convolution import conv
 
 Dtype = Any
 
@@ -56,18 +57,9 @@ class Norm(nn.Module):
         return nn.GroupNorm(num_groups=groups, dtype=self.dtype, name="gn")(x)
 
 
-def conv(features: int, kernel: int, stride: int = 1, *, dtype: Dtype, name: str) -> nn.Conv:
-    """A bias-free convolution with PyTorch's symmetric padding, whatever the stride."""
-    return nn.Conv(
-        features,
-        (kernel, kernel),
-        (stride, stride),
-        padding=kernel // 2,
-        use_bias=False,
-        dtype=dtype,
-        kernel_init=kernel_init,
-        name=name,
-    )
+def backbone_conv(features: int, kernel: int, stride: int = 1, *, dtype: Dtype, name: str) -> nn.Conv:
+    """A bias-free convolution, initialised as PyTorch's ResNet is."""
+    return conv(features, kernel, stride, use_bias=False, dtype=dtype, kernel_init=kernel_init, name=name)
 
 
 class Bottleneck(nn.Module):
@@ -83,11 +75,11 @@ class Bottleneck(nn.Module):
     def __call__(self, x: FeatureMap) -> AnyMap:
         """[b, h, w, d] -> [b, h / stride, w / stride, 4 * width]."""
         out = self.width * self.expansion
-        y = conv(self.width, 1, dtype=self.dtype, name="conv1")(x)
+        y = backbone_conv(self.width, 1, dtype=self.dtype, name="conv1")(x)
         y = nn.relu(Norm(self.norm, self.dtype, name="norm1")(y))
-        y = conv(self.width, 3, self.stride, dtype=self.dtype, name="conv2")(y)
+        y = backbone_conv(self.width, 3, self.stride, dtype=self.dtype, name="conv2")(y)
         y = nn.relu(Norm(self.norm, self.dtype, name="norm2")(y))
-        y = conv(out, 1, dtype=self.dtype, name="conv3")(y)
+        y = backbone_conv(out, 1, dtype=self.dtype, name="conv3")(y)
         y = Norm(self.norm, self.dtype, name="norm3")(y)
         return nn.relu(y + Shortcut(out, self.stride, self.norm, self.dtype, name="shortcut")(x))
 
@@ -104,9 +96,9 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> AnyMap:
         """[b, h, w, d] -> [b, h / stride, w / stride, width]."""
-        y = conv(self.width, 3, self.stride, dtype=self.dtype, name="conv1")(x)
+        y = backbone_conv(self.width, 3, self.stride, dtype=self.dtype, name="conv1")(x)
         y = nn.relu(Norm(self.norm, self.dtype, name="norm1")(y))
-        y = conv(self.width, 3, dtype=self.dtype, name="conv2")(y)
+        y = backbone_conv(self.width, 3, dtype=self.dtype, name="conv2")(y)
         y = Norm(self.norm, self.dtype, name="norm2")(y)
         return nn.relu(y + Shortcut(self.width, self.stride, self.norm, self.dtype, name="shortcut")(x))
 
@@ -124,7 +116,7 @@ class Shortcut(nn.Module):
         """[b, h, w, d] -> [b, h / stride, w / stride, features]."""
         if self.stride == 1 and x.shape[-1] == self.features:
             return x
-        y = conv(self.features, 1, self.stride, dtype=self.dtype, name="conv")(x)
+        y = backbone_conv(self.features, 1, self.stride, dtype=self.dtype, name="conv")(x)
         return Norm(self.norm, self.dtype, name="norm")(y)
 
 
@@ -164,7 +156,7 @@ class ResNet(nn.Module):
         Returns:
           res2, res3, res4 at strides 4, 8, 16: [b, h/s, w/s, d], or [b * n, ...] with masks (object-minor).
         """
-        x = conv(self.width, 7, 2, dtype=self.dtype, name="conv1")(image.astype(self.dtype))
+        x = backbone_conv(self.width, 7, 2, dtype=self.dtype, name="conv1")(image.astype(self.dtype))
         if self.mask_input:
             assert masks is not None
             x = self._add_masks(x, masks)
@@ -185,16 +177,8 @@ class ResNet(nn.Module):
     def _add_masks(self, stem: AnyMap, masks: ObjectMasks) -> AnyMap:
         """Add the mask channel's part of the first convolution: the image's part is computed once for all objects."""
         b, n, h, w = masks.shape
-        mask_conv = nn.Conv(
-            self.width,
-            (7, 7),
-            (2, 2),
-            padding=3,
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=nn.initializers.normal(self.mask_kernel_std),
-            name="conv1_mask",
-        )
+        noise = nn.initializers.normal(self.mask_kernel_std)
+        mask_conv = conv(self.width, 7, 2, use_bias=False, dtype=self.dtype, kernel_init=noise, name="conv1_mask")
         y = mask_conv(masks.reshape(b * n, h, w, 1).astype(self.dtype))
         return y + jnp.repeat(stem, n, axis=0)
 

@@ -106,9 +106,7 @@ def make_train_step(
             entropy = mean(cross_entropy(logits, labels, valid=valid, reduction="sum_and_count"))
             return entropy, {"loss": entropy, "loss_ce": entropy}
         share = fraction(state.step) if callable(fraction) else fraction
-        hard = mean(
-            bootstrapped_cross_entropy(logits, labels, fraction=share, valid=valid, reduction="sum_and_count")
-        )
+        hard = mean(bootstrapped_cross_entropy(logits, labels, fraction=share, valid=valid, reduction="sum_and_count"))
         overlap = mean(
             mask_iou_loss(
                 object_probabilities(logits), one_hot_objects(labels, n), valid=valid, reduction="sum_and_count"
@@ -136,5 +134,3 @@ def merge_time(x: Array) -> Array:
 def _check(field: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"config.{field} is {value!r}; choose one of {', '.join(choices)}")
-
-

@@ -13,17 +13,17 @@ FlowField = Float[np.ndarray, "h w 2"]
 ScalarMap = Float[np.ndarray, "h w"]
 
 # Colours of the directions right, down-right, down, ... up-right, in steps of 45 degrees. Opposite directions differ in
-# hue along the blue-to-yellow or red-to-cyan axis and never only between red and green.
+# brightness or in blue, never only between red and green, so that eyes that lack either can tell them apart.
 _WHEEL = np.array(
     [
-        (214, 40, 57),
+        (226, 58, 58),
         (240, 128, 28),
         (246, 205, 24),
-        (126, 184, 42),
-        (10, 160, 160),
-        (28, 116, 196),
-        (74, 58, 178),
-        (160, 44, 150),
+        (70, 140, 44),
+        (0, 116, 132),
+        (28, 104, 196),
+        (84, 60, 184),
+        (206, 74, 188),
     ],
     np.float64,
 )
@@ -33,7 +33,7 @@ _WHEEL = np.array(
 _HEAT = np.array([(6, 8, 34), (66, 34, 116), (166, 50, 104), (236, 124, 58), (255, 244, 190)], np.float64)
 
 
-def flow_colours(displacement: FlowField, max_length: float | None = None) -> Image:
+def flow_colours(displacement: FlowField, max_length: float | int | None = None) -> Image:
     """Direction as hue and length as saturation: white stands still, full colour moves by `max_length` or more.
 
     Args:
@@ -49,14 +49,14 @@ def flow_colours(displacement: FlowField, max_length: float | None = None) -> Im
     if max_length is not None and not max_length > 0:
         raise InputError(f"max_length is {max_length}; it must be positive")
     field = displacement.astype(np.float64)
-    finite = np.isfinite(field).all(-1)
-    x, y = np.where(finite[..., None], field, 0).transpose(2, 0, 1)
+    finite = np.isfinite(field).all(-1, keepdims=True)
+    x, y = np.where(finite, field, 0).transpose(2, 0, 1)
     length = np.hypot(x, y)
     # A still picture has no longest displacement to divide by; any positive number leaves it white.
     full = max_length or float(length.max(initial=0)) or 1.0
     saturation = np.minimum(length / full, 1)[..., None]
     colours = 255 + saturation * (_hue(np.arctan2(y, x)) - 255)
-    return np.where(finite[..., None], colours.round(), 128).astype(np.uint8)
+    return np.where(finite, colours.round(), 128).astype(np.uint8)
 
 
 def flow_wheel(size: int) -> Image:
@@ -71,7 +71,7 @@ def flow_wheel(size: int) -> Image:
     return flow_colours(field, 1.0)
 
 
-def heat_map(values: ScalarMap, low: float, high: float) -> Image:
+def heat_map(values: ScalarMap, low: float | int, high: float | int) -> Image:
     """Values as colours of rising luminance: night blue at `low` and below, pale yellow at `high` and above.
 
     Args:

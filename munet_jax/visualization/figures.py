@@ -15,7 +15,7 @@ from munet_jax.visualization.overlays import blend, enlarge, grid, overlay_label
 _STRIDE = 16
 _HEAT_ALPHA = 0.65
 
-Range = tuple[float, float]
+Range = tuple[float | int, float | int]
 
 
 def motion_figure(
@@ -27,7 +27,7 @@ def motion_figure(
     labels: UInt8[np.ndarray, "_ _"] | None = None,
     size: int | None = None,
     uncertainty_range: Range | None = None,
-    max_length: float | None = None,
+    max_length: float | int | None = None,
 ) -> PIL.Image.Image:
     """Four captioned panels: the frame with its masks, matching certainty, motion, and attention (paper, Fig. 5 to 7).
 
@@ -76,7 +76,7 @@ def motion_figure(
     return grid([panels, legends], column_captions=captions)
 
 
-def colour_bar(width: int, low: float, high: float, text: str) -> PIL.Image.Image:
+def colour_bar(width: int, low: float | int, high: float | int, text: str) -> PIL.Image.Image:
     """The legend of `heat_map`: its colours from `low` to `high`, both numbers, and what they mean.
 
     Raises:
@@ -94,7 +94,7 @@ def colour_bar(width: int, low: float, high: float, text: str) -> PIL.Image.Imag
     return paper
 
 
-def _wheel_legend(width: int, length: float) -> PIL.Image.Image:
+def _wheel_legend(width: int, length: float | int) -> PIL.Image.Image:
     font = _legend_font(width)
     size = max(32, width // 6)
     paper = PIL.Image.new("RGB", (width, size), (255, 255, 255))
@@ -104,7 +104,7 @@ def _wheel_legend(width: int, length: float) -> PIL.Image.Image:
     return paper
 
 
-def _heat_over(frame: Image, values: Float[np.ndarray, "_ _"], low: float, high: float) -> Image:
+def _heat_over(frame: Image, values: Float[np.ndarray, "_ _"], low: float | int, high: float | int) -> Image:
     height, width = frame.shape[:2]
     return blend(frame, heat_map(_over_frame(values, height, width), low, high), _HEAT_ALPHA)
 

@@ -25,7 +25,7 @@ _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 
 
 def overlay_labels(
-    frame: Image, labels: UInt8[np.ndarray, "_ _"], *, alpha: float = 0.5, contour: bool = True
+    frame: Image, labels: UInt8[np.ndarray, "_ _"], *, alpha: float | int = 0.5, contour: bool = True
 ) -> Image:
     """A frame with its objects in the colours of the DAVIS palette.
 
@@ -51,7 +51,7 @@ def overlay_labels(
     return picture
 
 
-def blend(frame: Image, colours: UInt8[np.ndarray, "_ _ 3"], alpha: float) -> Image:
+def blend(frame: Image, colours: UInt8[np.ndarray, "_ _ 3"], alpha: float | int) -> Image:
     """`alpha` of the colours over the frame, both RGB uint8 [h, w, 3].
 
     Raises:
@@ -67,7 +67,7 @@ def blend(frame: Image, colours: UInt8[np.ndarray, "_ _ 3"], alpha: float) -> Im
 def enlarge(
     values: Float[np.ndarray, "_ _"], height: int, width: int, *, smooth: bool = False
 ) -> Float[np.ndarray, "{height} {width}"]:
-    """A map [h', w'] at another size, float32: by nearest neighbour, so that cells are seen, or bilinear if `smooth`."""
+    """A map [h', w'] at another size, float32: nearest neighbour, so that cells show, or bilinear if `smooth`."""
     method = PIL.Image.Resampling.BILINEAR if smooth else PIL.Image.Resampling.NEAREST
     return np.asarray(PIL.Image.fromarray(values.astype(np.float32)).resize((width, height), method))
 
@@ -123,7 +123,7 @@ def save_png(path: Path, image: Picture) -> None:
         _as_pillow(image).save(temporary, format="PNG")
 
 
-def save_gif(path: Path, frames: Iterable[Picture], frames_per_second: float) -> None:
+def save_gif(path: Path, frames: Iterable[Picture], frames_per_second: float | int) -> None:
     """Write frames as a GIF that repeats for ever; the file appears whole or not at all.
 
     GIF counts time in hundredths of a second, so the speed is rounded to the nearest it can show (never above 50 frames
