@@ -15,8 +15,11 @@ def get_config() -> ConfigDict:
     config = common.get_config()
     common.narrow(config.model)
 
-    config.data.kind = "synthetic"
-    config.data.synthetic.update(videos=128, frames=16, seed=1, min_occlusion=0.0)
+    config.data.kind = config.evaluation.kind = "synthetic"
+    for section in (config.data, config.evaluation):
+        section.synthetic.update(min_size=0.3, max_size=0.5, max_objects=2, distractors=1, leaving=0.1)
+        section.synthetic.update(speed=0.015, camera=0.005, noise=8.0, flicker=0.1)
+    config.data.synthetic.update(videos=200, frames=12, seed=1)
     config.data.size = (128, 128)
     config.data.clip_length = 3
     config.data.clip_stride = 3
@@ -27,7 +30,6 @@ def get_config() -> ConfigDict:
     config.train.update(steps=400, batch_size=4, memory="sequential", bootstrap_warmup=200)
     config.train.update(log_every=10, checkpoint_every=100)
 
-    config.evaluation.kind = "synthetic"
-    config.evaluation.synthetic.update(videos=8, frames=24, seed=1000)
+    config.evaluation.synthetic.update(videos=8, frames=16, seed=1000)
     config.evaluation.after_training = True
     return config

@@ -58,7 +58,7 @@ def bootstrapped_cross_entropy(
     b = labels.shape[0]
     losses = pixel_cross_entropy(logits, labels).reshape(b, -1)
     usable = jnp.ones_like(losses, jnp.bool_) if valid is None else valid.reshape(b, -1)
-    counts = jnp.round(fraction * jnp.sum(usable, axis=-1)).astype(jnp.int32)
+    counts = jnp.round(fraction * jnp.sum(usable.astype(losses.dtype), axis=-1)).astype(jnp.int32)
     weights = hardest_weights(jax.lax.stop_gradient(jnp.where(usable, losses, -1.0)), counts)
     return _reduce(jnp.sum(weights * losses), jnp.sum(counts).astype(losses.dtype), reduction)
 

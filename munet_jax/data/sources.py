@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.davis import DavisSource
@@ -13,7 +14,7 @@ from munet_jax.errors import InputError
 KINDS = ("synthetic", "davis")
 
 
-def create_source(config: Mapping[str, Any]) -> ClipSource:
+def create_source(config: ConfigDict) -> ClipSource:
     """Open the data that `config` (a section with `kind`, and that kind's own section) describes.
 
     Raises:

@@ -27,6 +27,7 @@ from munet_jax.data.synthetic_rendering import (
     label_map,
     render,
 )
+from munet_jax.data.synthetic_sensor import expose
 from munet_jax.data.synthetic_shapes import Course, Track, Wave, draw_shape
 from munet_jax.data.synthetic_textures import draw_background, draw_palette, draw_texture, flat_texture
 from munet_jax.errors import InputError
@@ -61,6 +62,8 @@ class SyntheticConfig:
       flat: chance that an object has one plain colour.
       leaving: chance that an object's path leads out of the frame (and back, if the video is long enough).
       min_occlusion: least share of a video's frames in which a labelled object is partly hidden by another shape.
+      noise: standard deviation of the sensor's noise, in 8-bit steps.
+      flicker: largest change of each colour's brightness from frame to frame, as a share.
     """
 
     videos: int = 8
@@ -80,6 +83,8 @@ class SyntheticConfig:
     flat: float = 0.15
     leaving: float = 0.3
     min_occlusion: float = 0.2
+    noise: float = 0.0
+    flicker: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises InputError for the first field that makes no sense."""
@@ -89,7 +94,14 @@ class SyntheticConfig:
         self._require("max_objects", self.max_objects <= 254, "a label map holds at most 254 objects")
         self._require("min_size", 0 < self.min_size <= self.max_size, "give more than 0 and at most max_size")
         self._require("max_size", self.max_size <= 1, "give at most 1, the whole short side")
-        for field, most in {"speed": 0.5, "camera": 0.1, "spin": 45, "stretch": 0.49}.items():
+        for field, most in {
+            "speed": 0.5,
+            "camera": 0.1,
+            "spin": 45,
+            "stretch": 0.49,
+            "noise": 64,
+            "flicker": 0.5,
+        }.items():
             self._require(field, 0 <= getattr(self, field) <= most, f"give 0 to {most}")
         for field in ("flat", "leaving", "min_occlusion"):
             self._require(field, 0 <= getattr(self, field) <= 1, "give 0 to 1")
@@ -302,7 +314,9 @@ class SyntheticSource:
     def frame(self, index: int, frame: int) -> Image:
         """Frame `frame` of video `index`: RGB uint8 [h, w, 3], the caller's to change."""
         self._check(index, frame)
-        return self._render((index, frame))[0].copy()
+        image = self._render((index, frame))[0]
+        seeds = (self.config.seed, index, frame)
+        return expose(image, noise=self.config.noise, flicker=self.config.flicker, seeds=seeds)
 
     def labels(self, index: int, frame: int) -> LabelMap:
         """Label map of a frame: uint8 [h, w], 0 for background and distractors, 1..n for the objects."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from munet_jax.array_types import Array, ClassLogits, Float, ObjectValid
 
 CLIP = 1e-7
+LARGEST_LOGIT = math.log((1.0 - CLIP) / CLIP)
 STRIDE = 16
 # Logit of a padded object slot: its share of the softmax is exactly 0 in f32.
 ABSENT = -1e4
@@ -27,18 +30,19 @@ def soft_aggregation(channels: Float[Array, "b n h w 2"], objects: ObjectValid) 
       logits [b, h, w, n + 1], background first, f32.
     """
     present = objects[:, :, None, None]
-    # Of two channels, softmax[1] is the sigmoid of their difference; 1 - p likewise, without cancellation.
+    # softmax[1] of two channels is the sigmoid of their difference, so the difference is the logit already: no rounding
+    # of 1 - 1e-7 to f32, and a gradient wherever p is not clipped.
     difference = channels[..., 1] - channels[..., 0]
-    foreground = jax.nn.sigmoid(difference)
-    background = jnp.prod(jnp.where(present, jax.nn.sigmoid(-difference), 1.0), axis=1, keepdims=True)
-    logits = jnp.concatenate([logit(background), jnp.where(present, logit(foreground), ABSENT)], axis=1)
+    log_background = jnp.sum(jnp.where(present, jax.nn.log_sigmoid(-difference), 0.0), axis=1, keepdims=True)
+    log_background = jnp.minimum(log_background, -CLIP)
+    background = log_background - jnp.log(-jnp.expm1(log_background))
+    logits = jnp.concatenate([clip(background), jnp.where(present, clip(difference), ABSENT)], axis=1)
     return jnp.moveaxis(logits, 1, -1)
 
 
-def logit(p: Array) -> Array:
-    """log(p / (1 - p)) with p clipped to [1e-7, 1 - 1e-7]."""
-    p = jnp.clip(p, CLIP, 1.0 - CLIP)
-    return jnp.log(p) - jnp.log1p(-p)
+def clip(logit: Array) -> Array:
+    """The logit of a probability clipped to [1e-7, 1 - 1e-7]."""
+    return jnp.clip(logit, -LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 def object_probabilities(logits: ClassLogits) -> Float[Array, "b n h w"]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from munet_jax.errors import InputError
 from munet_jax.models.decoder import Decoder
@@ -32,7 +32,7 @@ CHOICES = {
 }
 
 
-def create_model(config: Mapping[str, Any]) -> MUNet:
+def create_model(config: ConfigDict) -> MUNet:
     """Build the network that `config.model` describes (see configs/common.py for every field).
 
     Raises:
@@ -59,7 +59,7 @@ def create_model(config: Mapping[str, Any]) -> MUNet:
     )
 
 
-def _check_choice(config: Mapping[str, Any], field: str, choices: tuple[str, ...]) -> None:
+def _check_choice(config: ConfigDict, field: str, choices: tuple[str, ...]) -> None:
     value: Any = config
     for part in field.split("."):
         value = value[part]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import optax
+from ml_collections import ConfigDict
 
 from munet_jax.errors import InputError
 
 SCHEDULES = ("halving", "cosine", "constant")
 
 
-def create_schedule(config: Mapping[str, Any], *, steps: int, steps_per_epoch: int) -> optax.Schedule:
+def create_schedule(config: ConfigDict, *, steps: int, steps_per_epoch: int) -> optax.Schedule:
     """Learning rate by step.
 
     Args:
@@ -41,7 +41,7 @@ def create_schedule(config: Mapping[str, Any], *, steps: int, steps_per_epoch: i
     return warmed
 
 
-def create_optimizer(config: Mapping[str, Any], schedule: optax.Schedule) -> optax.GradientTransformation:
+def create_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
     """AdamW with decoupled weight decay on all parameters, as in PyTorch; `clip_norm` > 0 clips the global norm first."""
     adamw = optax.adamw(schedule, b1=config["beta1"], b2=config["beta2"], weight_decay=config["weight_decay"])
     if config["clip_norm"] > 0:
