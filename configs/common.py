@@ -32,6 +32,7 @@ def model() -> ConfigDict:
     config.key_dim = 128
     config.value_dim = 512
     config.decoder_dim = 256
+    config.motion_prior = False  # hand the moved masks of the frame before to the decoder; not in the paper
     config.top_k = 0  # memory positions per query position; 0 takes all
     config.dtype = "float32"  # of compute; parameters, softmax, cost volume and losses stay f32
     return config
@@ -124,7 +125,7 @@ def narrow(config: ConfigDict) -> None:
         part.update(stage_sizes=(1, 1, 1), width=16, block="basic", norm="group")
     config.reference_encoder.mask_kernel_std = 0.2
     config.mu_layer.update(matching="softargmax", temperature=0.07, learn_temperature=True, outside="mask")
-    config.update(memory_key="query", key_dim=32, value_dim=64, decoder_dim=32)
+    config.update(memory_key="query", motion_prior=True, key_dim=32, value_dim=64, decoder_dim=32)
 
 
 def no_augmentation() -> ConfigDict:

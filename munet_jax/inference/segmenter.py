@@ -78,13 +78,15 @@ def _first(model: MUNet, variables: Any, frame: Array) -> Carried:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _segment(model: MUNet, variables: Any, frame: Array, previous: AnyMap, bank: MemoryBank, objects: Array) -> Step:
+def _segment(
+    model: MUNet, variables: Any, frame: Array, previous: AnyMap, masks: Array, bank: MemoryBank, objects: Array
+) -> Step:
     """Query step: Enc-Q once, MU-Layer, memory read, decoder, aggregation."""
 
     def run(module: MUNet) -> Step:
         encoded = module.encode(frame)
         query = module.query(encoded, previous)
-        logits = module.match(query, bank, objects, frame.shape[1:3])
+        logits = module.match(query, bank, objects, masks)
         carried = Carried(encoded.reduced, query.key)
         return Step(object_probabilities(logits), carried, query.motion.uncertainty, query.attention)
 
@@ -147,6 +149,7 @@ class VideoSegmenter:
         self._size: tuple[int, int] | None = None
         self._bank: MemoryBank | None = None
         self._carried: Carried | None = None
+        self._masks: Array | None = None
         self._kept = 0
 
     def step(
@@ -187,7 +190,7 @@ class VideoSegmenter:
         if mask is not None:
             probabilities = self._impose(probabilities, mask, given)
         self.frame_index += 1
-        self._carried = carried
+        self._carried, self._masks = carried, probabilities
         self._remember(device_frame, probabilities, stays=mask is not None or self.policy.stays(self.frame_index))
         return self._prediction(probabilities, step, previous, outputs)
 
@@ -237,6 +240,8 @@ class VideoSegmenter:
         self.object_ids = known
         if self._bank is not None:
             self._bank = resize(self._bank, self._slots, self._bank.occupied.shape[2])
+            new = self._slots - self._masks.shape[1]
+            self._masks = jnp.pad(self._masks, ((0, 0), (0, new), (0, 0), (0, 0)))
 
     def _object_valid(self, known: int) -> Array:
         return jnp.arange(self._slots)[None] < known
@@ -245,7 +250,9 @@ class VideoSegmenter:
         """Predict the objects that were known before this frame; None where there are none."""
         if not known or self._bank is None or previous is None:
             return None
-        return _segment(self.model, self.variables, frame, previous.reduced, self._bank, self._object_valid(known))
+        return _segment(
+            self.model, self.variables, frame, previous.reduced, self._masks, self._bank, self._object_valid(known)
+        )
 
     def _impose(self, probabilities: Array, mask: np.ndarray, given: Sequence[int]) -> Array:
         """Put the given objects' masks over the prediction; what they cover belongs to nobody else."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from munet_jax.array_types import Array
 from munet_jax.errors import InputError
 from munet_jax.models.decoder import Decoder
 from munet_jax.models.encoders import QueryEncoder, ReferenceEncoder
@@ -40,6 +42,8 @@ def create_model(config: ConfigDict) -> MUNet:
     """
     for field, choices in CHOICES.items():
         _check_choice(config, field, choices)
+    if config["motion_prior"] and config["mu_layer"]["matching"] != "softargmax":
+        raise InputError("config.model.motion_prior moves masks to their match: set mu_layer.matching to 'softargmax'")
     dtype = jnp.dtype(config["dtype"])
     query_backbone = ResNet(**config["query_encoder"], dtype=dtype)
     reference_backbone = ResNet(**config["reference_encoder"], mask_input=True, dtype=dtype)
@@ -55,8 +59,33 @@ def create_model(config: ConfigDict) -> MUNet:
         query_embedding=KeyValue(key_dim, value_dim, dtype=dtype),
         memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype=dtype),
         matcher=Matcher(config["top_k"] or None),
-        decoder=Decoder(config["decoder_dim"], dtype=dtype),
+        decoder=Decoder(config["decoder_dim"], config["motion_prior"], dtype=dtype),
     )
+
+
+# Initialisers are hundreds of small random programs; compiled in full they take 22 s on two CPU cores, like this 6 s.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def init_variables(model: MUNet, seed: int, *, frames: Any, masks: Any, objects: Any) -> dict[str, Any]:
+    """Initial parameters and, with frozen batch norm, statistics.
+
+    Args:
+      model: the network.
+      seed: of the random numbers.
+      frames: arrays or shapes of a training clip, as `MUNet.__call__` takes it.
+      masks: likewise.
+      objects: likewise.
+    """
+    # Either memory makes the same parameters; a motion prior exists only with the sequential one.
+    memory = "sequential" if model.decoder.motion_prior else "reference"
+
+    def initialise(key: Array) -> Any:
+        clip = [jnp.zeros(x.shape, x.dtype) for x in (frames, masks, objects)]
+        return model.init(key, *clip, memory=memory)
+
+    options = QUICK_COMPILE if jax.default_backend() == "cpu" else None
+    return jax.jit(initialise, compiler_options=options)(jax.random.key(seed))
 
 
 def _check_choice(config: ConfigDict, field: str, choices: tuple[str, ...]) -> None:

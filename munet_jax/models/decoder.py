@@ -10,6 +10,7 @@ from flax import linen as nn
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
 from munet_jax.models.convolution import conv
 from munet_jax.models.encoders import QueryFeatures
+from munet_jax.models.motion_prior import cell_means
 
 
 class Skips(NamedTuple):
@@ -78,10 +79,12 @@ class Decoder(nn.Module):
 
     Attributes:
       features: channels inside the decoder (256 in the paper's size).
+      motion_prior: whether it is also given the moved masks of the frame before (not in the paper).
       dtype: compute dtype; the two output channels are f32.
     """
 
     features: int = 256
+    motion_prior: bool = False
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
@@ -93,17 +96,36 @@ class Decoder(nn.Module):
         self.refine8 = ResidualBlock(self.dtype)
         self.refine4 = ResidualBlock(self.dtype)
         self.prediction = conv(2, 3, dtype=self.dtype)
+        if self.motion_prior:
+            self.prior4 = conv(self.features, 3, dtype=self.dtype)
 
     def skips(self, frame: QueryFeatures) -> Skips:
         """What the frame alone gives; call it once per frame."""
         return Skips(self.skip4(frame.res2), self.skip8(frame.res3))
 
-    def __call__(self, matched: Float[Array, "b n h w e"], skips: Skips) -> Float[Array, "b n fh fw 2"]:
-        """Matched features at stride 16 and the frame's skips [b, ...] -> background and object channel, f32, full size."""
-        b, n, h, w, e = matched.shape
-        x = self.entry_block(self.entry(matched.reshape(b * n, h, w, e)))
+    def __call__(
+        self, matched: Float[Array, "b n h w e"], skips: Skips, prior: Float[Array, "b n hp wp"] | None = None
+    ) -> Float[Array, "b n fh fw 2"]:
+        """From stride 16 to the frame.
+
+        Args:
+          matched: the matcher's output.
+          skips: the frame's, [b, ...].
+          prior: the moved masks at stride 4, where `motion_prior` is on.
+
+        Returns:
+          background and object channel of each object, f32, at the (padded) frame's size.
+        """
+        b, n = matched.shape[:2]
+        hint = None
+        if self.motion_prior:
+            assert prior is not None
+            matched = jnp.concatenate([matched, cell_means(prior)[..., None].astype(matched.dtype)], axis=-1)
+            hint = self.prior4(prior.reshape(b * n, *prior.shape[2:], 1).astype(self.dtype))
+        x = self.entry_block(self.entry(matched.reshape(b * n, *matched.shape[2:])))
         x = self.refine8(upsample(x, 2) + per_object(skips.stride8, n))
-        x = self.refine4(upsample(x, 2) + per_object(skips.stride4, n))
+        x = upsample(x, 2) + per_object(skips.stride4, n)
+        x = self.refine4(x if hint is None else x + hint)
         x = self.prediction(nn.relu(x)).astype(jnp.float32)
         x = upsample(x, 4)
         return x.reshape(b, n, *x.shape[1:])

@@ -32,6 +32,7 @@ class Motion(NamedTuple):
     feature: FeatureMap  # F_m [b, h', w', d]
     displacement: Displacement  # (dx, dy) in stride-16 pixels, t -> t-1
     uncertainty: Uncertainty  # largest cosine in the window, in [-1, 1]; high = sure match
+    weights: CostVolume  # the softmax over the window that gave the displacement
 
 
 def unit_vectors(features: FeatureMap) -> FeatureMap:
@@ -115,11 +116,22 @@ def displacement(
     Returns:
       [b, h, w, 2] f32, (dx, dy) in stride-16 pixels: where the position was in frame t-1, relative to itself.
     """
+    return window_weights(cost, matching=matching, temperature=temperature, valid=valid) @ window_offsets(radius)
+
+
+def window_weights(
+    cost: CostVolume,
+    *,
+    matching: str,
+    temperature: float | Float[Array, ""],
+    valid: Bool[Array, "#b h w u"] | None,
+) -> CostVolume:
+    """The softmax over the window that `displacement` averages with; arguments as there."""
     sign = -1.0 if matching == "softargmin" else 1.0
     scores = sign * cost / temperature
     if valid is not None:
         scores = jnp.where(valid, scores, -jnp.inf)
-    return jax.nn.softmax(scores, axis=-1) @ window_offsets(radius)
+    return jax.nn.softmax(scores, axis=-1)
 
 
 def uncertainty(cost: CostVolume, *, valid: Bool[Array, "#b h w u"] | None = None) -> Uncertainty:
@@ -191,12 +203,11 @@ class MULayer(nn.Module):
         """Reduced features of frames t and t-1 [b, h', w', D / 4] -> motion feature, displacement, uncertainty."""
         cost, valid = self.cost(reduced, previous)
         temperature = jnp.exp(self.log_temperature) if self.learn_temperature else self.temperature
-        moved = displacement(
-            cost, radius=self.radius, matching=self.matching, temperature=temperature, valid=valid
-        )  # Sec. 3.2
+        weights = window_weights(cost, matching=self.matching, temperature=temperature, valid=valid)
+        moved = weights @ window_offsets(self.radius)  # Sec. 3.2
         sure = uncertainty(cost, valid=valid)  # Eq. 2
         shown = [
             moved if self.displacement else jnp.zeros_like(moved),
             sure if self.uncertainty else jnp.zeros_like(sure),
         ]
-        return Motion(self.motion_network(jnp.concatenate(shown, axis=-1)), moved, sure)
+        return Motion(self.motion_network(jnp.concatenate(shown, axis=-1)), moved, sure, weights)

@@ -14,6 +14,7 @@ from munet_jax.models.decoder import Decoder, Skips, per_object
 from munet_jax.models.encoders import QueryEncoder, QueryFeatures, ReferenceEncoder
 from munet_jax.models.fusion import Fusion
 from munet_jax.models.memory import KeyValue, Matcher, MemoryBank, init_bank, write
+from munet_jax.models.motion_prior import motion_prior
 from munet_jax.models.mu_layer import Motion, MULayer
 
 
@@ -73,11 +74,22 @@ class MUNet(nn.Module):
         """Query key of a frame that has no frame before it: it is its own neighbour."""
         return self.query(frame, frame.reduced).key
 
-    def match(self, query: Query, bank: MemoryBank, objects: ObjectValid, size: tuple[int, int]) -> ClassLogits:
-        """Read the memory, decode each object, aggregate: logits [b, h, w, n + 1] at `size`."""
+    def match(self, query: Query, bank: MemoryBank, objects: ObjectValid, previous_masks: ObjectMasks) -> ClassLogits:
+        """Read the memory, decode each object, aggregate.
+
+        Args:
+          query: one query frame.
+          bank: the memory.
+          objects: which slots hold an object.
+          previous_masks: of the frame before, [b, n, h, w] at the frame's size; used where the decoder has a motion prior.
+
+        Returns:
+          logits [b, h, w, n + 1].
+        """
         matched = self.matcher(bank, query.key, query.value)
-        channels = crop_padding(self.decoder(matched, query.skips), size, height_axis=2)
-        return soft_aggregation(channels, objects)
+        prior = motion_prior(query.motion.weights, previous_masks) if self.decoder.motion_prior else None
+        channels = self.decoder(matched, query.skips, prior)
+        return soft_aggregation(crop_padding(channels, previous_masks.shape[2:], height_axis=2), objects)
 
     def memorise(
         self, frames: FrameBatch, masks: ObjectMasks, query_key: Float[Array, "b h2 w2 k"]
@@ -110,8 +122,8 @@ class MUNet(nn.Module):
         room = 1 if memory == "reference" else t - 1
         bank = self._first_memory(frames[:, 0], masks, objects, first_key, room)
         if memory == "reference":
-            return self._match_together(query, bank, objects, (h, w))
-        return self._match_in_turn(query, bank, objects, frames[:, 1:])
+            return self._match_together(query, bank, objects, masks)
+        return self._match_in_turn(query, bank, objects, masks, frames[:, 1:])
 
     def _first_memory(
         self, frame: FrameBatch, masks: ObjectMasks, objects: ObjectValid, key: Float[Array, "b h2 w2 k"], room: int
@@ -122,28 +134,31 @@ class MUNet(nn.Module):
         return write(bank, key, value, objects, 0)
 
     def _match_together(
-        self, query: Query, bank: MemoryBank, objects: ObjectValid, size: tuple[int, int]
+        self, query: Query, bank: MemoryBank, objects: ObjectValid, masks: ObjectMasks
     ) -> Float[Array, "b s h w c"]:
         """All query frames [b * s, ...] against the same memory: each clip's bank serves its s frames."""
+        assert not self.decoder.motion_prior, "a motion prior needs the masks of the frame before: memory='sequential'"
         b = objects.shape[0]
         s = query.key.shape[0] // b
         per_query = MemoryBank(*[jnp.repeat(part, s, axis=0) for part in bank])
-        logits = self.match(query, per_query, jnp.repeat(objects, s, axis=0), size)
+        logits = self.match(query, per_query, jnp.repeat(objects, s, axis=0), jnp.repeat(masks, s, axis=0))
         return logits.reshape(b, s, *logits.shape[1:])
 
     def _match_in_turn(
-        self, query: Query, bank: MemoryBank, objects: ObjectValid, frames: ClipBatch
+        self, query: Query, bank: MemoryBank, objects: ObjectValid, masks: ObjectMasks, frames: ClipBatch
     ) -> Float[Array, "b s h w c"]:
         """Frame by frame: each predicted mask goes into memory before the next frame asks."""
-        b, s, h, w, _ = frames.shape
+        b, s = frames.shape[:2]
+        Memory = tuple[MemoryBank, Array]
 
-        def step(model: MUNet, bank: MemoryBank, inputs: tuple[Query, Array, Array]) -> tuple[MemoryBank, Array]:
-            frame_query, frame, index = inputs
-            logits = model.match(frame_query, bank, objects, (h, w))
-            key, value = model.memorise(frame, object_probabilities(logits), frame_query.key)
+        def step(model: MUNet, memory: Memory, inputs: tuple[Query, Array, Array]) -> tuple[Memory, Array]:
+            (bank, masks), (frame_query, frame, index) = memory, inputs
+            logits = model.match(frame_query, bank, objects, masks)
+            masks = object_probabilities(logits)
+            key, value = model.memorise(frame, masks, frame_query.key)
             # The last frame's memory has nobody to read it and no slot: it falls on the last slot, after its last use.
             slot = jnp.minimum(index + 1, s - 1)
-            return write(bank, key, value, objects, slot), logits
+            return (write(bank, key, value, objects, slot), masks), logits
 
         # Unrolled: a clip is short, and XLA's CPU convolutions are 6 times slower inside a while loop (measured).
         scan = nn.scan(
@@ -155,7 +170,7 @@ class MUNet(nn.Module):
             unroll=s,
         )
         turns = (by_time(query, b, s), jnp.moveaxis(frames, 1, 0), jnp.arange(s))
-        return scan(self, bank, turns)[1]
+        return scan(self, (bank, masks), turns)[1]
 
 
 def first_of_clips(encoded: Encoded, b: int, t: int) -> Encoded:

@@ -13,7 +13,7 @@ from flax import struct
 from munet_jax.array_types import Array, Bool, Float, Int, Scalar, UInt8
 from munet_jax.errors import InputError
 from munet_jax.losses import bootstrapped_cross_entropy, cross_entropy, mask_iou_loss
-from munet_jax.models import MUNet
+from munet_jax.models import MUNet, init_variables
 from munet_jax.models.aggregation import object_probabilities
 
 LOSSES = ("ce", "bsce_iou")
@@ -41,22 +41,19 @@ class Batch(struct.PyTreeNode):
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Scalar]]]
 
 
-def one_hot_objects(labels: Int[Array, "b h w"], n: int) -> Float[Array, "b n h w"]:
+def one_hot_objects(labels: Int[Array, "b h w"] | UInt8[Array, "b h w"], n: int) -> Float[Array, "b n h w"]:
     """Label map -> masks of the n object slots, f32."""
-    return (labels[:, None] == jnp.arange(1, n + 1, dtype=labels.dtype)[:, None, None]).astype(jnp.float32)
+    slots = jnp.arange(1, n + 1, dtype=labels.dtype)
+    return (labels[:, None] == slots[None, :, None, None]).astype(jnp.float32)
 
 
 def create_state(model: MUNet, optimizer: optax.GradientTransformation, batch: Batch, seed: int) -> TrainState:
     """Initialise parameters and optimizer from a seed; `batch` gives the shapes and may be abstract."""
     masks = jax.ShapeDtypeStruct((*batch.objects.shape, *batch.frames.shape[2:4]), jnp.float32)
-
-    def initialise(key: Array) -> TrainState:
-        zeros = [jnp.zeros(x.shape, x.dtype) for x in (batch.frames, masks, batch.objects)]
-        variables = model.init(key, *zeros)
-        params = variables["params"]
-        return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), optimizer.init(params))
-
-    return jax.jit(initialise)(jax.random.key(seed))
+    variables = init_variables(model, seed, frames=batch.frames, masks=masks, objects=batch.objects)
+    params = variables["params"]
+    opt_state = jax.jit(optimizer.init)(params)
+    return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), opt_state)
 
 
 def make_train_step(
@@ -86,6 +83,11 @@ def make_train_step(
     """
     _check("train.loss", loss, LOSSES)
     _check("train.memory", memory, MEMORIES)
+
+    if model.decoder.motion_prior and memory != "sequential":
+        raise InputError(
+            "config.model.motion_prior needs the masks of the frame before: set train.memory to 'sequential'"
+        )
 
     def total(x: Any) -> Any:
         return jax.lax.psum(x, axis_name) if axis_name else x

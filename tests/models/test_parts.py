@@ -9,7 +9,7 @@ from munet_jax.models.aggregation import crop_padding, object_probabilities, pad
 from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion
 from munet_jax.models.memory import EveryK, MemoryBank, forget, init_bank, read, resize, write
-from tests.models.tiny import random_clip, random_variables, tiny_model
+from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
 
 def random_bank(seed: int = 0, *, b: int = 2, n: int = 2, f: int = 3, p: int = 4) -> MemoryBank:
@@ -137,10 +137,10 @@ def test_empty_object_slots_change_nothing(memory: str) -> None:
     variables = random_variables(model)
     frames, masks, objects = random_clip()
     plain = object_probabilities(
-        model.apply(variables, frames, masks, objects, memory=memory).reshape(-1, *frames.shape[2:4], 3)
+        run_clip(model, variables, frames, masks, objects, memory=memory).reshape(-1, *frames.shape[2:4], 3)
     )
     room = jnp.pad(masks, ((0, 0), (0, 2), (0, 0), (0, 0)))
-    logits = model.apply(variables, frames, room, jnp.pad(objects, ((0, 0), (0, 2))), memory=memory)
+    logits = run_clip(model, variables, frames, room, jnp.pad(objects, ((0, 0), (0, 2))), memory=memory)
     padded = object_probabilities(logits.reshape(-1, *frames.shape[2:4], 5))
     np.testing.assert_allclose(padded[:, :2], plain, atol=1e-5)
     assert float(padded[:, 2:].max()) == 0.0
@@ -150,7 +150,7 @@ def test_reference_and_sequential_memory_agree_on_the_first_query() -> None:
     model = tiny_model()
     variables = random_variables(model)
     clip = random_clip()
-    first = [model.apply(variables, *clip, memory=memory) for memory in ("reference", "sequential")]
+    first = [run_clip(model, variables, *clip, memory=memory) for memory in ("reference", "sequential")]
     np.testing.assert_allclose(first[0][:, 0], first[1][:, 0], atol=1e-4)
     assert float(jnp.abs(first[0][:, 1] - first[1][:, 1]).max()) > 1e-4
 
@@ -164,4 +164,4 @@ def test_a_memory_of_query_keys_has_one_key_for_all_objects() -> None:
     key, _ = model.apply(variables, frames[:, 0], masks, query_key, method="memorise")
     np.testing.assert_array_equal(key[:, 0], key[:, 1])
     np.testing.assert_array_equal(key[:, 0], query_key.reshape(2, 12, 8))
-    assert model.apply(variables, frames, masks, objects).shape == (2, 2, 40, 56, 3)
+    assert run_clip(model, variables, frames, masks, objects).shape == (2, 2, 40, 56, 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from munet_jax.models.aggregation import object_probabilities
-from tests.models.tiny import random_clip, random_variables, tiny_model
+from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[convert]'")
 
@@ -35,7 +35,7 @@ def test_memorise_and_query_equal_pytorch(backbone: str) -> None:
     variables = random_variables(model, b=1, t=2, size=(72, 90))
     if "batch_stats" in variables:
         variables = with_random_statistics(variables)
-    logits = model.apply(variables, frames, masks, objects)[:, 0]
+    logits = run_clip(model, variables, frames, masks, objects)[:, 0]
     ours = np.asarray(object_probabilities(logits))[0]
 
     def torch_frame(number: int) -> "torch.Tensor":

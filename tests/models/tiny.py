@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import testing
-from munet_jax.models import MUNet, create_model
+from munet_jax.models import MUNet, create_model, init_variables
 
 
 def tiny_model(**changes: Any) -> MUNet:
     """The network of configs/testing.py with some of `config.model`'s fields changed ('mu_layer.outside' style)."""
     config = testing.get_config().model
+    config.motion_prior = False  # the paper's; tests of it switch it on
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
     return create_model(config)
 
@@ -32,6 +33,12 @@ def random_clip(
 
 def random_variables(model: MUNet, seed: int = 0, **clip: Any) -> Any:
     """Initialised variables with every leaf made random, so that zero biases hide nothing."""
-    variables = model.init(jax.random.key(seed), *random_clip(**clip))
+    frames, masks, objects = random_clip(**clip)
+    variables = init_variables(model, seed, frames=frames, masks=masks, objects=objects)
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: x + jnp.asarray(0.05 * rng.standard_normal(x.shape), x.dtype), variables)
+
+
+def run_clip(model: MUNet, variables: Any, *clip: jax.Array, memory: str = "reference") -> jax.Array:
+    """The network on a clip, compiled as a whole: quicker than one operation after the other."""
+    return jax.jit(lambda *inputs: model.apply(*inputs, memory=memory))(variables, *clip)

@@ -1,0 +1,204 @@
+"""The streaming segmenter: equal to the network on a clip, later objects, memory, outputs, bad input."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import testing
+from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.errors import InputError
+from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.models import create_model, init_variables
+from munet_jax.training.step import one_hot_objects
+from tests.models.tiny import random_clip
+
+FRAMES = 8
+
+
+def settings(**changes: Any) -> ConfigDict:
+    config = testing.get_config()
+    config.inference.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def variables() -> Any:
+    config = settings()
+    frames, masks, objects = random_clip(b=1, t=2, size=(48, 64))
+    variables = init_variables(create_model(config.model), 0, frames=frames, masks=masks, objects=objects)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: x + jnp.asarray(0.05 * rng.standard_normal(x.shape), x.dtype), variables)
+
+
+@pytest.fixture(scope="module")
+def video() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Frames whose size is not a multiple of 16, and their label maps with two objects."""
+    config = SyntheticConfig(videos=1, frames=FRAMES, height=56, width=72, max_objects=2, min_occlusion=0.0)
+    source = SyntheticSource(config)
+    return [source.frame(0, t) for t in range(FRAMES)], [source.labels(0, t) for t in range(FRAMES)]
+
+
+def segmenter(variables: Any, **changes: Any) -> VideoSegmenter:
+    config = settings(**changes)
+    return VideoSegmenter(create_model(config.model), variables, config)
+
+
+def test_frame_by_frame_equals_the_network_on_a_clip(variables: Any, video: Any) -> None:
+    """With every frame kept in memory the stream does what sequential training does."""
+    frames, labels = video
+    stream = segmenter(variables, memory_interval=1)
+    model = stream.model
+    masks = one_hot_objects(jnp.asarray(labels[0])[None], 2)
+    clip = jnp.asarray(np.stack(frames[:5]))[None]
+    run = jax.jit(lambda *inputs: model.apply(*inputs, memory="sequential"))
+    logits = run(variables, clip, masks, jnp.ones((1, 2), bool))
+    together = np.asarray(jax.nn.softmax(logits[0], axis=-1))
+    for number in range(5):
+        prediction = stream.step(
+            frames[number], labels[0] if number == 0 else None, outputs=("labels", "probabilities")
+        )
+        if number:
+            np.testing.assert_allclose(prediction.probabilities, together[number - 1], atol=2e-4)
+            np.testing.assert_array_equal(prediction.labels, prediction.probabilities.argmax(axis=-1))
+
+
+def test_the_given_mask_is_returned_as_it_is_with_the_users_ids(variables: Any, video: Any) -> None:
+    frames, labels = video
+    ids = np.array([0, 40, 7], np.uint8)[labels[0]]
+    stream = segmenter(variables)
+    np.testing.assert_array_equal(stream.step(frames[0], ids).labels, ids)
+    assert stream.object_ids == (7, 40)
+    assert set(np.unique(stream.step(frames[1]).labels)) <= {0, 7, 40}
+
+
+def test_an_object_that_comes_later_covers_what_was_predicted(variables: Any, video: Any) -> None:
+    frames, labels = video
+    stream = segmenter(variables)
+    stream.step(frames[0], np.where(labels[0] == 1, 1, 0).astype(np.uint8))
+    before = stream.step(frames[1]).labels
+    late = np.zeros_like(labels[0])
+    late[10:30, 20:40] = 5
+    with_both = stream.step(frames[2], late).labels
+    assert (with_both[10:30, 20:40] == 5).all()
+    assert stream.object_ids == (1, 5)
+    assert set(np.unique(before)) <= {0, 1}
+    outside = np.ones(late.shape, bool)
+    outside[10:30, 20:40] = False
+    assert 5 not in with_both[outside]
+    assert set(np.unique(stream.step(frames[3]).labels)) <= {0, 1, 5}
+
+
+def test_an_object_that_is_named_and_not_shown_is_not_there(variables: Any, video: Any) -> None:
+    frames, labels = video
+    stream = segmenter(variables)
+    stream.step(frames[0], labels[0])
+    corrected = stream.step(frames[1], np.zeros_like(labels[0]), object_ids=[1])
+    assert 1 not in corrected.labels
+
+
+def test_pixels_marked_as_not_known_keep_the_prediction(variables: Any, video: Any) -> None:
+    frames, labels = video
+    plain, marked = segmenter(variables), segmenter(variables)
+    for stream in (plain, marked):
+        stream.step(frames[0], labels[0])
+    expected = plain.step(frames[1]).labels
+    np.testing.assert_array_equal(marked.step(frames[1], np.full_like(labels[1], 255)).labels, expected)
+
+
+def test_room_for_more_objects_changes_nothing(variables: Any, video: Any) -> None:
+    """Three objects use four slots; the padded one takes no part."""
+    frames, labels = video
+    three = labels[0].copy()
+    three[:6, :6] = 3
+    one = segmenter(variables)
+    one.step(frames[0], three)
+    probabilities = one.step(frames[1], outputs=("probabilities",)).probabilities
+    assert probabilities.shape == (56, 72, 4)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, atol=1e-5)
+
+
+def test_memory_is_bounded_and_the_first_frame_stays(variables: Any, video: Any) -> None:
+    frames, labels = video
+    stream = segmenter(variables, memory_interval=1, memory_capacity=4)
+    stream.step(frames[0], labels[0])
+    first = np.asarray(stream._bank.keys[:, :, 1])
+    for number in range(1, FRAMES):
+        stream.step(frames[number])
+        assert stream.shapes[2] <= 4
+    np.testing.assert_array_equal(np.asarray(stream._bank.keys[:, :, 1]), first)
+
+
+def test_the_previous_frame_is_replaced_unless_it_stays(variables: Any, video: Any) -> None:
+    frames, labels = video
+    stream = segmenter(variables, memory_interval=3)
+    occupied = []
+    for number in range(5):
+        stream.step(frames[number], labels[0] if number == 0 else None)
+        occupied.append(np.asarray(stream._bank.occupied[0, 0]).sum())
+    # The first; with the one before; the same; frame 3 stays, so it is not kept twice; and the one before again.
+    assert occupied == [1, 2, 2, 2, 3]
+
+
+def test_every_output_has_the_size_of_the_frame(variables: Any, video: Any) -> None:
+    frames, labels = video
+    stream = segmenter(variables)
+    outputs = ("labels", "probabilities", "uncertainty", "displacement", "attention")
+    first = stream.step(frames[0], labels[0], outputs=outputs)
+    assert first.uncertainty is None
+    assert first.displacement is None
+    second = stream.step(frames[1], outputs=outputs)
+    assert second.uncertainty.shape == second.attention.shape == second.labels.shape == (56, 72)
+    assert second.displacement.shape == (56, 72, 2)
+    assert np.abs(second.uncertainty).max() <= 1.0 + 1e-5
+    assert 0.0 <= second.attention.min() <= second.attention.max() <= 1.0
+    assert stream.step(frames[2]).probabilities is None
+
+
+def test_a_frame_that_did_not_move_shows_no_motion(variables: Any, video: Any) -> None:
+    frames, labels = video
+    stream = segmenter(variables)
+    stream.step(frames[0], labels[0])
+    still = stream.step(frames[0], outputs=("displacement", "uncertainty"))
+    assert np.median(np.abs(still.displacement)) < 1.0
+    assert np.median(still.uncertainty) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_float_frames_reset_and_two_videos_at_once(variables: Any, video: Any) -> None:
+    frames, labels = video
+    one, other = segmenter(variables), segmenter(variables)
+    expected = []
+    for number in range(3):
+        expected.append(one.step(frames[number], labels[0] if number == 0 else None).labels)
+    one.reset()
+    for number in range(3):
+        mask = labels[0] if number == 0 else None
+        other.step(frames[number][::-1].copy(), None if mask is None else mask[::-1].copy())
+        again = one.step(frames[number].astype(np.float32) / 255.0, mask)
+        np.testing.assert_array_equal(again.labels, expected[number])
+
+
+def test_bad_input_says_what_is_wrong(variables: Any, video: Any) -> None:
+    frames, labels = video
+    stream = segmenter(variables, max_objects=1)
+    with pytest.raises(InputError, match="first frame needs a mask"):
+        stream.step(frames[0])
+    with pytest.raises(InputError, match="no object"):
+        stream.step(frames[0], np.zeros_like(labels[0]))
+    with pytest.raises(InputError, match=r"mask is 72 x 40 but its frame is 72 x 56"):
+        stream.step(frames[0], labels[0][:40])
+    with pytest.raises(InputError, match=r"2 objects and inference.max_objects is 1"):
+        stream.step(frames[0], labels[0])
+    with pytest.raises(InputError, match=r"RGB"):
+        stream.step(frames[0][..., 0], labels[0])
+    with pytest.raises(InputError, match="outputs has depth"):
+        stream.step(frames[0], labels[0], outputs=("depth",))
+    single = np.minimum(labels[0], 1)
+    stream.step(frames[0], single)
+    with pytest.raises(InputError, match=r"72 x 40 but the video began with 72 x 56"):
+        stream.step(frames[1][:40])
+    with pytest.raises(InputError, match="config.inference"):
+        segmenter(variables, memory_capacity=2)

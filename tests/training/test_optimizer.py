@@ -1,0 +1,52 @@
+"""Schedules by hand, and AdamW's decay on every parameter."""
+
+import jax.numpy as jnp
+import pytest
+from ml_collections import ConfigDict
+
+from configs import common
+from munet_jax.errors import InputError
+from munet_jax.training.optimizer import create_optimizer, create_schedule
+
+
+def settings(**changes: object) -> ConfigDict:
+    config = common.get_config().optimizer
+    config.update(changes)
+    return config
+
+
+def rate(step: int, **changes: object) -> float:
+    return float(create_schedule(settings(**changes), steps=1000, steps_per_epoch=4)(step))
+
+
+def test_the_rate_halves_every_25_epochs() -> None:
+    assert [rate(step) for step in (0, 99, 100, 199, 200)] == pytest.approx([2e-5, 2e-5, 1e-5, 1e-5, 5e-6])
+
+
+def test_cosine_ends_at_zero_and_constant_stays() -> None:
+    assert [rate(step, schedule="cosine") for step in (0, 500, 1000)] == pytest.approx([2e-5, 1e-5, 0.0], abs=1e-9)
+    assert rate(999, schedule="constant") == pytest.approx(2e-5)
+
+
+@pytest.mark.parametrize("schedule", ["halving", "cosine", "constant"])
+def test_warm_up_is_linear(schedule: str) -> None:
+    rates = [rate(step, schedule=schedule, warmup_steps=10) for step in (0, 5, 10)]
+    assert rates == pytest.approx([0.0, 1e-5, 2e-5])
+
+
+def test_an_unknown_schedule_is_named() -> None:
+    with pytest.raises(InputError, match="config.optimizer.schedule is 'step'"):
+        rate(0, schedule="step")
+
+
+def test_decay_reaches_biases_too_and_clipping_bounds_the_step() -> None:
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    nothing = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
+    optimizer = create_optimizer(settings(), lambda _: 0.1)
+    updates, _ = optimizer.update(nothing, optimizer.init(params), params)
+    for update in updates.values():
+        assert jnp.allclose(update, -0.1 * 0.5)  # rate x decay x parameter, the decoupled form
+    clipped = create_optimizer(settings(clip_norm=1.0, weight_decay=0.0), lambda _: 0.1)
+    huge = {"kernel": jnp.full((2, 2), 1e6), "bias": jnp.zeros(2)}
+    _, state = clipped.update(huge, clipped.init(params), params)
+    assert float(jnp.abs(state[1][0].mu["kernel"]).max()) <= 0.1 + 1e-6  # (1 - beta1) x a gradient of norm 1

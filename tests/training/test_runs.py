@@ -1,0 +1,122 @@
+"""Whole runs through the command line: resume, kill, evaluation, and how bad input ends."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from munet_jax.data.masks import read_mask
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ["--config", "configs/testing.py"]
+# One device, and quick compilation, as in conftest.py.
+XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+ENVIRONMENT = {**os.environ, "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, script, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False)
+
+
+def losses(workdir: Path) -> dict[int, float]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row["loss"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of configs/testing.py, with its evaluation."""
+    workdir = tmp_path_factory.mktemp("run") / "finished"
+    result = run("train.py", *CONFIG, "--workdir", str(workdir))
+    assert result.returncode == 0, result.stderr
+    assert "first mask copied" in result.stdout
+    assert str(workdir / "evaluation" / "results.json") in result.stdout
+    return workdir
+
+
+def test_a_run_leaves_log_config_masks_scores_and_pictures(finished: Path) -> None:
+    assert sorted(losses(finished)) == [1, 2, 3, 4, 5, 6]
+    assert json.loads((finished / "config.json").read_text())["train"]["steps"] == 6
+    results = json.loads((finished / "evaluation" / "results.json").read_text())
+    assert results["step"] == 6
+    assert {"J", "F", "J&F", "sequences", "fps", "device", "first_mask_copy"} <= set(results)
+    for name, sequence in results["sequences"].items():
+        assert 0.0 <= sequence["J"] <= 1.0
+        masks = sorted((finished / "evaluation" / "masks" / name).iterdir())
+        assert [mask.name for mask in masks] == [f"{number:05d}.png" for number in range(6)]
+        assert read_mask(masks[0]).shape == (64, 64)
+    pictures = {path.name.split("_")[-1] for path in (finished / "evaluation" / "pictures").iterdir()}
+    assert {"masks.png", "motion.png"} <= pictures
+    assert any(name.endswith(".gif") for name in pictures)
+
+
+def test_a_killed_run_that_is_resumed_equals_one_that_was_not(finished: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "train.py", *CONFIG, "--workdir", str(tmp_path), "--config.train.steps=6"]
+    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "checkpoints" / "2").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "checkpoints" / "2").is_dir()
+    before = len((tmp_path / "metrics.jsonl").read_text().splitlines())
+    result = run("train.py", *CONFIG, "--workdir", str(tmp_path), "--config.evaluation.after_training=False")
+    assert result.returncode == 0, result.stderr
+    assert "steps 1 to" not in result.stderr  # it went on, it did not start again
+    assert before >= 2
+    assert losses(tmp_path) == losses(finished)
+
+
+def test_evaluate_scores_a_finished_run_again(finished: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "copy"
+    shutil.copytree(finished, workdir)
+    shutil.rmtree(workdir / "evaluation")
+    result = run("evaluate.py", *CONFIG, "--workdir", str(workdir), "--step", "4", "--config.evaluation.pictures=0")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((workdir / "evaluation" / "results.json").read_text())["step"] == 4
+    assert not (workdir / "evaluation" / "pictures").exists()
+
+
+def error_line(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    return result.stderr.strip().splitlines()[-1]
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_kept(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    for script in ("train.py", "evaluate.py"):
+        line = error_line(run(script, *CONFIG, "--workdir", str(finished), "--config.model.key_dim=16"))
+        assert "checkpoint" in line
+        assert "another model" in line
+        assert "--workdir" in line
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_a_config_key_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    result = run("train.py", *CONFIG, "--workdir", str(tmp_path / "new"), "--config.train.batchsize=4")
+    assert "batchsize" in error_line(result)
+    assert not (tmp_path / "new").exists()
+
+
+def test_missing_data_checkpoint_and_folder_end_in_one_line(tmp_path: Path) -> None:
+    davis = ["--config", "configs/davis2016_small.py", "--workdir", str(tmp_path / "new")]
+    assert "--data_root" in error_line(run("train.py", *davis))
+    assert str(tmp_path / "nowhere") in error_line(run("train.py", *davis, f"--data_root={tmp_path / 'nowhere'}"))
+    line = error_line(run("evaluate.py", *CONFIG, "--workdir", str(tmp_path / "new")))
+    assert "no checkpoints" in line
+    assert "train.py" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_masks_are_written_for_every_frame_with_known_ids(finished: Path) -> None:
+    for path in (finished / "evaluation" / "masks").rglob("*.png"):
+        assert set(np.unique(read_mask(path))) <= {0, 1, 2}
