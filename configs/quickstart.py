@@ -2,7 +2,7 @@
 
 Command:   python train.py --config configs/quickstart.py --workdir runs/quickstart
 Data:      none; videos are made from a seed, and held-out ones (another seed) are scored at the end
-Expected:  J&F at least 0.80 on the held-out videos
+Measured:  see docs/results.md (the goal of J&F 0.80 is not reached yet)
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     """The paper's network, narrow, trained from scratch."""
     config = common.get_config()
     common.narrow(config.model)
+    config.model.motion_prior = False
 
     config.data.kind = config.evaluation.kind = "synthetic"
     for section in (config.data, config.evaluation):
@@ -26,8 +27,8 @@ def get_config() -> ConfigDict:
     config.data.max_objects = 2
     config.data.augmentation = common.no_augmentation()
 
-    config.optimizer.update(learning_rate=2e-3, schedule="cosine", warmup_steps=20, weight_decay=0.01, clip_norm=1.0)
-    config.train.update(steps=400, batch_size=4, memory="sequential", bootstrap_warmup=200)
+    config.optimizer.update(learning_rate=1.5e-3, schedule="cosine", warmup_steps=20, weight_decay=0.01, clip_norm=1.0)
+    config.train.update(steps=600, batch_size=4, memory="sequential", bootstrap_warmup=200)
     config.train.update(log_every=10, checkpoint_every=100)
 
     config.evaluation.synthetic.update(videos=8, frames=16, seed=1000)

@@ -214,7 +214,7 @@ class VideoSegmenter:
         if self._size not in (None, (height, width)):
             raise InputError(
                 f"frame {self.frame_index + 1} is {width} x {height} but the video began with "
-                f"{self._size[1]} x {self._size[0]}; call reset() to start another video"  # type: ignore[index]
+                f"{self._size[1]} x {self._size[0]}; call reset() to start another video"
             )
         if mask is not None and mask.shape != (height, width):
             raise InputError(f"the mask is {mask.shape[1]} x {mask.shape[0]} but its frame is {width} x {height}")
@@ -238,7 +238,7 @@ class VideoSegmenter:
                 "raise it (--config.inference.max_objects), or merge objects in the mask"
             )
         self.object_ids = known
-        if self._bank is not None:
+        if self._bank is not None and self._masks is not None:
             self._bank = resize(self._bank, self._slots, self._bank.occupied.shape[2])
             new = self._slots - self._masks.shape[1]
             self._masks = jnp.pad(self._masks, ((0, 0), (0, new), (0, 0), (0, 0)))
@@ -286,6 +286,7 @@ class VideoSegmenter:
         assert self._size is not None
         positions = int(np.prod([-(-length // STRIDE) for length in self._size]))
         embedding = self.model.query_embedding
+        assert embedding.key_dim is not None
         self._bank = init_bank(
             1,
             self._slots,

@@ -84,8 +84,11 @@ def init_variables(model: MUNet, seed: int, *, frames: Any, masks: Any, objects:
         clip = [jnp.zeros(x.shape, x.dtype) for x in (frames, masks, objects)]
         return model.init(key, *clip, memory=memory)
 
+    key = jax.random.key(seed)
+    if isinstance(key, jax.core.Tracer):  # only shapes are asked for: there is nothing to compile
+        return initialise(key)
     options = QUICK_COMPILE if jax.default_backend() == "cpu" else None
-    return jax.jit(initialise, compiler_options=options)(jax.random.key(seed))
+    return jax.jit(initialise, compiler_options=options)(key)
 
 
 def _check_choice(config: ConfigDict, field: str, choices: tuple[str, ...]) -> None:

@@ -89,7 +89,8 @@ class MUNet(nn.Module):
         matched = self.matcher(bank, query.key, query.value)
         prior = motion_prior(query.motion.weights, previous_masks) if self.decoder.motion_prior else None
         channels = self.decoder(matched, query.skips, prior)
-        return soft_aggregation(crop_padding(channels, previous_masks.shape[2:], height_axis=2), objects)
+        height, width = previous_masks.shape[2:]
+        return soft_aggregation(crop_padding(channels, (height, width), height_axis=2), objects)
 
     def memorise(
         self, frames: FrameBatch, masks: ObjectMasks, query_key: Float[Array, "b h2 w2 k"]

@@ -108,7 +108,7 @@ def test_gradient_equals_finite_differences() -> None:
 
 
 def test_border_of_the_paper_form_encodes_position() -> None:
-    """SPEC's border note: at an edge midpoint with C = 0.5 inside, the literal form is 1.5 long; a match moves it 0.003."""
+    """At an edge midpoint with C = 0.5 inside, the literal form is 1.5 long; a match moves it 0.003."""
     ones = jnp.full((1, 30, 54, 1), 1.0)
     cost = 0.5 * cost_volume(ones, ones, radius=12)
     at_edge = displacement(cost, radius=12)[0, 15, 0]

@@ -8,7 +8,7 @@ import pytest
 from munet_jax.models.aggregation import crop_padding, object_probabilities, pad_to_stride, soft_aggregation
 from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion
-from munet_jax.models.memory import EveryK, MemoryBank, forget, init_bank, read, resize, write
+from munet_jax.models.memory import EveryK, MemoryBank, forget, read, resize, write
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
 
