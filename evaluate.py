@@ -14,10 +14,9 @@ STEP = flags.DEFINE_integer("step", None, "The checkpoint to take; default: the 
 def main(_: list[str]) -> None:
     """Evaluate the split that the config names."""
     from munet_jax.evaluation.run import evaluate
-    from munet_jax.scripts import set_data_root
+    from munet_jax.scripts import read_config
 
-    config = CONFIG.value
-    set_data_root(config, DATA_ROOT.value)
+    config = read_config(CONFIG, DATA_ROOT.value)
     evaluate(config, Path(WORKDIR.value), step=STEP.value)
 
 

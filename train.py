@@ -15,11 +15,10 @@ DATA_ROOT = flags.DEFINE_string(
 def main(_: list[str]) -> None:
     """Train, then score where the config asks for it."""
     from munet_jax.evaluation.run import evaluate
-    from munet_jax.scripts import set_data_root
+    from munet_jax.scripts import read_config
     from munet_jax.training.loop import train
 
-    config, workdir = CONFIG.value, Path(WORKDIR.value)
-    set_data_root(config, DATA_ROOT.value)
+    config, workdir = read_config(CONFIG, DATA_ROOT.value), Path(WORKDIR.value)
     train(config, workdir)
     if config.evaluation.after_training:
         evaluate(config, workdir)

@@ -39,7 +39,7 @@ def bootstrapped_cross_entropy(
     logits: ClassLogits,
     labels: Int[Array, "b h w"],
     *,
-    fraction: float = 0.4,
+    fraction: float | Scalar = 0.4,
     valid: Bool[Array, "b h w"] | None = None,
     reduction: str = "mean",
 ) -> Scalar | SumAndCount:

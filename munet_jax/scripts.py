@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from absl import app
+from absl import app, logging
 from ml_collections import ConfigDict
 
 from munet_jax.errors import InputError
@@ -25,11 +25,34 @@ def run(main: Callable[[list[str]], Any]) -> None:
             return EXIT_BAD_INPUT
         return 0
 
-    app.run(guarded)
+    # jax reports every kind of device that it does not find.
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded, flags_parser=parse_flags)
 
 
-def set_data_root(config: ConfigDict, root: str | None) -> None:
-    """Put the folder of the flag --data_root into every section of the config that reads a data set."""
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parse flags; a config file or field that does not exist ends like any other bad input."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        # ml_collections reports unknown fields as AttributeError, with a suggestion on a second line.
+        text = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\n", " ")
+        print(f"error: config: {text}; configs/common.py lists every field", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+def read_config(flag: Any, root: str | None) -> ConfigDict:
+    """The config of a config flag, with the folder of --data_root in every section that reads a data set.
+
+    Raises:
+      InputError: the config file is not there or cannot be read.
+    """
+    try:
+        config = flag.value
+        config.train.steps  # noqa: B018 - a file that failed to load shows it at the first field
+    except OSError as error:
+        raise InputError(f"--config: {' '.join(str(error).split())}; the configs are the files of configs/") from error
     if root:
         config.data.davis.root = root
         config.evaluation.davis.root = root
+    return config

@@ -122,7 +122,7 @@ def make_train_step(
         gradients, metrics = total(gradients), total(metrics)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics["grad_norm"] = optax.global_norm(gradients)
+        metrics["grad_norm"] = optax.tree.norm(gradients)
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     return step

@@ -1,5 +1,8 @@
 """Schedules by hand, and AdamW's decay on every parameter."""
 
+from collections.abc import Iterator
+
+import jax
 import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
@@ -7,6 +10,13 @@ from ml_collections import ConfigDict
 from configs import common
 from munet_jax.errors import InputError
 from munet_jax.training.optimizer import create_optimizer, create_schedule
+
+
+@pytest.fixture
+def standard_promotion() -> Iterator[None]:
+    """Optax's AdamW mixes floats with its integer count."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def settings(**changes: object) -> ConfigDict:
@@ -39,6 +49,7 @@ def test_an_unknown_schedule_is_named() -> None:
         rate(0, schedule="step")
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_decay_reaches_biases_too_and_clipping_bounds_the_step() -> None:
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     nothing = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}

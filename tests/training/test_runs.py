@@ -104,6 +104,8 @@ def test_a_checkpoint_of_another_model_is_refused_and_kept(finished: Path) -> No
 def test_a_config_key_that_does_not_exist_is_named(tmp_path: Path) -> None:
     result = run("train.py", *CONFIG, "--workdir", str(tmp_path / "new"), "--config.train.batchsize=4")
     assert "batchsize" in error_line(result)
+    line = error_line(run("train.py", "--config", "configs/nope.py", "--workdir", str(tmp_path / "new")))
+    assert "configs/nope.py" in line
     assert not (tmp_path / "new").exists()
 
 
