@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from munet_jax.array_types import Array, Bool, Float, Int, Scalar, UInt8
+from munet_jax.array_types import Array, Float, Int, Scalar, UInt8
 from munet_jax.errors import InputError
 from munet_jax.losses import bootstrapped_cross_entropy, cross_entropy, mask_iou_loss
 from munet_jax.models import MUNet, init_variables
@@ -21,21 +21,24 @@ MEMORIES = ("reference", "sequential")
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything a step changes (step, params, opt_state), and the frozen statistics of the batch norms."""
+    """Everything a step changes (step, params, opt_state), and the frozen statistics of the batch norms.
 
-    step: Int[Array, ""]
+    The fields have no array types: the same tree also holds shapes, and one copy per device.
+    """
+
+    step: Any  # int32 []
     params: Any
     batch_stats: Any
     opt_state: Any
 
 
 class Batch(struct.PyTreeNode):
-    """Clips as the loader makes them; frame 0 is the reference."""
+    """Clips as the loader makes them; frame 0 is the reference. On the host, or split over devices by a leading axis."""
 
-    frames: UInt8[Array, "b t h w 3"]
-    labels: UInt8[Array, "b t h w"]  # 0 background, 1..n slots
-    valid: Bool[Array, "b t h w"]  # False where augmentation looked outside the picture
-    objects: Bool[Array, "b n"]
+    frames: Any  # uint8 [b, t, h, w, 3]
+    labels: Any  # uint8 [b, t, h, w]; 0 background, 1..n slots
+    valid: Any  # bool [b, t, h, w]; False where augmentation looked outside the picture
+    objects: Any  # bool [b, n]
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Scalar]]]
