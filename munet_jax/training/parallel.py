@@ -20,8 +20,14 @@ def parallel_step(step: TrainStep) -> Any:
 
 
 def replicate(state: TrainState) -> TrainState:
-    """One copy of the state per local device."""
-    return jax_utils.replicate(state)
+    """One copy of the state per local device.
+
+    Through pmap itself: the copies of flax.jax_utils.replicate name their device axis otherwise than pmap's results do,
+    and the step would be compiled a second time for its own output.
+    """
+    devices = jax.local_device_count()
+    copies = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), (devices, *np.shape(x))), state)
+    return jax.pmap(lambda tree: tree, axis_name=AXIS)(copies)
 
 
 def unreplicate(state: TrainState) -> TrainState:
