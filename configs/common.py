@@ -123,7 +123,7 @@ def narrow(config: ConfigDict) -> None:
     """
     for part in (config.query_encoder, config.reference_encoder):
         part.update(stage_sizes=(1, 1, 1), width=16, block="basic", norm="group")
-    config.reference_encoder.mask_kernel_std = 0.2
+    config.reference_encoder.mask_kernel_std = 0.5
     config.mu_layer.update(matching="softargmax", temperature=0.07, learn_temperature=True, outside="mask")
     config.update(memory_key="query", motion_prior=True, key_dim=32, value_dim=64, decoder_dim=32)
 

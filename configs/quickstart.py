@@ -19,16 +19,17 @@ def get_config() -> ConfigDict:
     config.data.kind = config.evaluation.kind = "synthetic"
     for section in (config.data, config.evaluation):
         section.synthetic.update(min_size=0.3, max_size=0.5, max_objects=2, distractors=1, leaving=0.1)
-        section.synthetic.update(speed=0.012, camera=0.005, noise=8.0, flicker=0.1)
-    config.data.synthetic.update(videos=200, frames=12, seed=1)
+        section.synthetic.update(speed=0.012, camera=0.005, noise=5.0, flicker=0.06)
+    config.data.synthetic.update(videos=400, frames=12, seed=1)
     config.data.size = (128, 128)
-    config.data.clip_length = 3
+    config.data.clip_length = 4
     config.data.clip_stride = 3
+    config.data.max_skip = 3
     config.data.max_objects = 2
     config.data.augmentation = common.no_augmentation()
 
     config.optimizer.update(learning_rate=2e-3, schedule="cosine", warmup_steps=20, weight_decay=0.01, clip_norm=1.0)
-    config.train.update(steps=800, batch_size=4, memory="sequential", bootstrap_warmup=400)
+    config.train.update(steps=1000, batch_size=4, bootstrap_warmup=400)
     config.train.update(log_every=10, checkpoint_every=100)
 
     config.evaluation.synthetic.update(videos=8, frames=12, seed=1000)
