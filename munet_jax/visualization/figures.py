@@ -14,6 +14,7 @@ from munet_jax.visualization.overlays import blend, enlarge, grid, overlay_label
 
 _STRIDE = 16
 _HEAT_ALPHA = 0.65
+_PANEL_WIDTH = (320, 640)  # least: the legends' text must fit; most: four of them fill a wide screen
 
 Range = tuple[float | int, float | int]
 
@@ -41,7 +42,7 @@ def motion_figure(
         pixels.
       attention: the weight that motion gives each cell, [h', w'], in [0, 1].
       labels: label map uint8 [h, w] to draw over the frame.
-      size: width of a panel in pixels. Default: the frame's, but 640 at most.
+      size: width of a panel in pixels. Default: the frame's, but 320 at least and 640 at most.
       uncertainty_range: the cosines of the darkest and the brightest colour.
       max_length: the length of the full colour of a displacement, in image pixels.
 
@@ -49,7 +50,7 @@ def motion_figure(
       InputError: labels and frame differ in size, or a range is empty.
     """
     height, width = frame.shape[:2]
-    panel_width = size or min(width, 640)
+    panel_width = size or min(max(width, _PANEL_WIDTH[0]), _PANEL_WIDTH[1])
     panel = (panel_width, max(1, round(height * panel_width / width)))
     low, high = uncertainty_range or _range_of(uncertainty)
     length = max_length or float(np.hypot(*np.moveaxis(displacement, -1, 0)).max(initial=0)) or 1.0
