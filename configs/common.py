@@ -59,10 +59,12 @@ def augmentation() -> ConfigDict:
 
 
 def source(kind: str, split: str) -> ConfigDict:
-    """Where videos come from: 'synthetic' (nothing to download) or 'davis' (a DAVIS tree)."""
+    """Where videos come from: 'synthetic' (nothing to download), 'davis' or 'youtube_vos' (their trees)."""
     config = ConfigDict({"kind": kind})
     config.synthetic = ConfigDict(dataclasses.asdict(SyntheticConfig()))
     config.davis = ConfigDict({"root": "", "year": "2017", "split": split, "resolution": "480p"})
+    # 'annotated': the frames of meta.json, every 5th; 'all': every frame there is.
+    config.youtube_vos = ConfigDict({"root": "", "split": {"val": "valid"}.get(split, split), "frames": "annotated"})
     return config
 
 

@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.data.augmentation.update(crop_scale_min=0.5, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
 
     config.optimizer.update(learning_rate=1e-3, schedule="cosine", warmup_steps=50, weight_decay=0.05, clip_norm=1.0)
-    config.train.update(steps=1800, batch_size=4, memory="sequential", bootstrap_warmup=900)
+    config.train.update(steps=1500, batch_size=4, memory="sequential", bootstrap_warmup=900)
     config.train.update(log_every=25, checkpoint_every=250)
 
     config.evaluation.davis.update(year="2016", split="val")

@@ -53,6 +53,7 @@ def read_config(flag: Any, root: str | None) -> ConfigDict:
     except OSError as error:
         raise InputError(f"--config: {' '.join(str(error).split())}; the configs are the files of configs/") from error
     if root:
-        config.data.davis.root = root
-        config.evaluation.davis.root = root
+        for section in (config.data, config.evaluation):
+            for tree in ("davis", "youtube_vos"):
+                section[tree].root = root
     return config

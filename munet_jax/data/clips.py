@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from munet_jax.array_types import Image, LabelMap
@@ -16,11 +17,16 @@ class Video:
       name: the folder's name; also the folder that results are written to.
       frame_names: the frames in order, without extension; results keep these names.
       annotated: indices into `frame_names` of the frames that have a label map.
+      categories: what an object is, by its id, where the data says so.
+      first_frames: by object id, the index of the frame whose label map gives the object to a method; empty where that is
+        frame 0 for all.
     """
 
     name: str
     frame_names: tuple[str, ...]
     annotated: tuple[int, ...]
+    categories: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    first_frames: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
 
 @runtime_checkable

@@ -7,9 +7,10 @@ from ml_collections import ConfigDict
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.davis import DavisSource
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.data.youtube_vos import YouTubeVosSource
 from munet_jax.errors import InputError
 
-KINDS = ("synthetic", "davis")
+KINDS = ("synthetic", "davis", "youtube_vos")
 
 
 def create_source(config: ConfigDict) -> ClipSource:
@@ -21,6 +22,11 @@ def create_source(config: ConfigDict) -> ClipSource:
     kind = config["kind"]
     if kind == "synthetic":
         return SyntheticSource(SyntheticConfig(**config["synthetic"]))
+    if kind == "youtube_vos":
+        youtube = config["youtube_vos"]
+        if not youtube["root"]:
+            raise InputError("no data root: name the folder that holds train and valid by --data_root=DIR")
+        return YouTubeVosSource(youtube["root"], youtube["split"], frames=youtube["frames"])
     if kind == "davis":
         davis = config["davis"]
         if not davis["root"]:

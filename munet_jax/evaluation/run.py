@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from munet_jax.array_types import LabelMap
 from munet_jax.compiles import COMPILES
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import read_mask, write_mask
@@ -85,7 +86,7 @@ def evaluate(config: ConfigDict, workdir: Path, *, step: int | None = None) -> d
 def segment_video(
     segmenter: VideoSegmenter, source: ClipSource, index: int, folder: Path, *, shown: int | None = None
 ) -> tuple[Timing, Prediction | None]:
-    """Segment one video from its first label map and write a palette PNG per frame, as they come.
+    """Segment one video from the label maps that give its objects and write a palette PNG per frame, as they come.
 
     Returns:
       The timing, and the prediction of frame `shown` with its motion maps.
@@ -99,7 +100,7 @@ def segment_video(
         compiled, start = COMPILES.count, time.perf_counter()
         try:
             frame = source.frame(index, number)
-            mask = source.labels(index, number) if number == 0 else None
+            mask = given_mask(source, index, number)
             before = time.perf_counter()
             outputs = MOTION_OUTPUTS if number == shown else ("labels",)
             prediction = segmenter.step(frame, mask, outputs=outputs)
@@ -114,6 +115,18 @@ def segment_video(
             timing.model_seconds += done - before
             timing.total_seconds += time.perf_counter() - start
     return timing, kept
+
+
+def given_mask(source: ClipSource, index: int, number: int) -> LabelMap | None:
+    """The label map that a method is given with a frame: the objects that appear there first, or None."""
+    first_frames = source.video(index).first_frames
+    if not first_frames:
+        return source.labels(index, number) if number == 0 else None
+    new = [identity for identity, frame in first_frames.items() if frame == number]
+    if not new:
+        return None
+    labels = source.labels(index, number)
+    return np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
 
 
 def score_masks(source: ClipSource, index: int, masks: Iterator[np.ndarray], *, merge: bool) -> SequenceScore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,37 @@ def make_davis(
             image = PILImage.fromarray(coloured(labels))
             image.save(root / "JPEGImages/480p" / video / f"{frame:05}.jpg", quality=95)
             write_mask(root / "Annotations/480p" / video / f"{frame:05}.png", labels)
+    return root
+
+
+def make_youtube_vos(root: Path, split: str = "train", *, every: int = 5) -> Path:
+    """A YouTube-VOS tree of two videos of 16 frames; in `late`, object 2 appears at frame 10 only.
+
+    train has a label map for every 5th frame, valid for first appearances only, and there with the new objects alone.
+    """
+    videos: dict[str, dict[str, dict[str, dict[str, object]]]] = {}
+    for video, appearances in (("late", {1: 0, 2: 10}), ("pair", {1: 0, 3: 0})):
+        folders = [root / split / kind / video for kind in ("JPEGImages", "Annotations")]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        for frame in range(0, 16, every):
+            seen = tuple(number for number, start in appearances.items() if start <= frame)
+            new = tuple(number for number, start in appearances.items() if start == frame)
+            picture = label_map(tuple(appearances), shift=frame // 5)
+            picture[~np.isin(picture, seen)] = 0
+            PILImage.fromarray(coloured(picture)).save(folders[0] / f"{frame:05}.jpg", quality=95)
+            given = new if split == "valid" else seen
+            if frame % 5 == 0 and given:
+                write_mask(
+                    folders[1] / f"{frame:05}.png", np.where(np.isin(picture, given), picture, 0).astype(np.uint8)
+                )
+        videos[video] = {
+            "objects": {
+                str(number): {"category": "cat", "frames": [f"{frame:05}" for frame in range(start, 16, 5)]}
+                for number, start in appearances.items()
+            }
+        }
+    (root / split / "meta.json").write_text(json.dumps({"videos": videos}))
     return root
 
 
