@@ -149,7 +149,9 @@ def maps(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_motion_figure_shows_the_maps_in_their_place():
     frame = noise(42, 60)
     uncertainty, displacement, attention = maps(3, 4)
-    figure = motion_figure(frame, uncertainty, displacement, attention, uncertainty_range=(0, 1), max_length=20)
+    figure = motion_figure(
+        frame, uncertainty, displacement, attention, size=60, uncertainty_range=(0, 1), max_length=20
+    )
     pixels = np.array(figure)
     # Padded to 48 x 64: three rows and two columns of padding before the frame.
     flow = np.kron(flow_colours(displacement, 20), np.ones((16, 16, 1), np.uint8))[3:45, 2:62]
@@ -165,6 +167,8 @@ def test_motion_figure_options():
     assert plain.width == 4 * 200 + 5 * 6
     labelled = motion_figure(FRAME, *maps(3, 4), size=200, labels=two_squares())
     assert np.array(plain).tolist() != np.array(labelled).tolist()
+    # Legends need room: small frames are enlarged.
+    assert motion_figure(FRAME, *maps(3, 4)).width == 4 * 320 + 5 * 6
     # Maps of another stride are stretched, constant and still ones drawn.
     motion_figure(
         FRAME, np.ones((10, 15), np.float32), np.zeros((10, 15, 2), np.float32), np.ones((10, 15), np.float32)
