@@ -63,8 +63,9 @@ def source(kind: str, split: str) -> ConfigDict:
     config = ConfigDict({"kind": kind})
     config.synthetic = ConfigDict(dataclasses.asdict(SyntheticConfig()))
     config.davis = ConfigDict({"root": "", "year": "2017", "split": split, "resolution": "480p"})
+    valid = "valid" if split == "val" else split  # its own name for that split
     # 'annotated': the frames of meta.json, every 5th; 'all': every frame there is.
-    config.youtube_vos = ConfigDict({"root": "", "split": {"val": "valid"}.get(split, split), "frames": "annotated"})
+    config.youtube_vos = ConfigDict({"root": "", "split": valid, "frames": "annotated"})
     return config
 
 

@@ -7,7 +7,7 @@ of each data set knows its layout and lists its videos.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def list_video(
     frames: Path,
     masks: Path,
     *,
-    listed: Collection[str] = (),
+    listed: Set[str] = frozenset(),
     all_frames: bool = True,
     categories: Mapping[int, str] | None = None,
     first_frames: Mapping[int, str] | None = None,
@@ -134,18 +134,18 @@ def list_video(
     return VideoFiles(video, frames, tuple(path.suffix for path in images.values()), masks)
 
 
-def _list_frames(name: str, folder: Path, listed: Collection[str], all_frames: bool) -> dict[str, Path]:
+def _list_frames(name: str, folder: Path, listed: Set[str], all_frames: bool) -> dict[str, Path]:
     """{frame name: path}, in order."""
     if not folder.is_dir():
         raise InputError(f"{folder}: listed, but there is no such folder; unpack it or take {name} off the list")
     images = list_images(folder)
     if not images:
         raise InputError(f"{folder}: holds no frames (.jpg or .png); unpack it again or take {name} off the list")
-    missing = sorted(set(listed) - set(images), key=natural_key)
+    missing = sorted(listed - images.keys(), key=natural_key)
     if missing:
-        count = f"{len(missing)} of {len(set(listed))} listed frames are missing"
+        count = f"{len(missing)} of {len(listed)} listed frames are missing"
         raise InputError(f"{folder / missing[0]}: listed, but there is no such frame ({count}); unpack {name} again")
-    return images if all_frames else {frame: path for frame, path in images.items() if frame in set(listed)}
+    return images if all_frames else {frame: path for frame, path in images.items() if frame in listed}
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -35,7 +35,7 @@ class YouTubeVosSource(TreeSource):
           split: 'train', 'valid' or another folder with a meta.json.
           frames: 'annotated' takes the frames that meta.json lists (every 5th; those that are scored), 'all' every frame
             that is there from the first label map on. There is no default: results differ, and a table must say which.
-          name: of the source; 'youtube_vos-<split>' if not given.
+          name: of the source; 'youtube_vos-<split>-<frames>' if not given, so that every report says which.
 
         Raises:
           InputError: a folder, meta.json, video, frame or first label map is missing; a meta.json of another form, with
@@ -50,7 +50,7 @@ class YouTubeVosSource(TreeSource):
             raise InputError(f"{folder}: there is no such folder; give the folder that holds train and valid")
         meta = _read_meta(folder / "meta.json")
         videos = [_list(folder, video, objects, frames) for video, objects in meta.items()]
-        super().__init__(name or f"youtube_vos-{split}", videos)
+        super().__init__(name or f"youtube_vos-{split}-{frames}", videos)
 
 
 def _list(folder: Path, video: str, objects: Mapping[int, Mapping[str, Any]], frames: str) -> VideoFiles:

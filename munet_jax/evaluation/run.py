@@ -100,10 +100,10 @@ def segment_video(
         compiled, start = COMPILES.count, time.perf_counter()
         try:
             frame = source.frame(index, number)
-            mask = given_mask(source, index, number)
+            mask, new = given_objects(source, index, number)
             before = time.perf_counter()
             outputs = MOTION_OUTPUTS if number == shown else ("labels",)
-            prediction = segmenter.step(frame, mask, outputs=outputs)
+            prediction = segmenter.step(frame, mask, new, outputs=outputs)
         except InputError as error:
             raise InputError(f"{source.name}/{video.name}, frame {name}: {error}") from error
         done = time.perf_counter()
@@ -117,16 +117,13 @@ def segment_video(
     return timing, kept
 
 
-def given_mask(source: ClipSource, index: int, number: int) -> LabelMap | None:
-    """The label map that a method is given with a frame: the objects that appear there first, or None."""
+def given_objects(source: ClipSource, index: int, number: int) -> tuple[LabelMap | None, list[int] | None]:
+    """What a method is given with a frame: a label map [h, w] or None, and the ids that count in it; None counts all."""
     first_frames = source.video(index).first_frames
     if not first_frames:
-        return source.labels(index, number) if number == 0 else None
+        return source.labels(index, number) if number == 0 else None, None
     new = [identity for identity, frame in first_frames.items() if frame == number]
-    if not new:
-        return None
-    labels = source.labels(index, number)
-    return np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
+    return (source.labels(index, number), new) if new else (None, None)
 
 
 def score_masks(source: ClipSource, index: int, masks: Iterator[np.ndarray], *, merge: bool) -> SequenceScore:

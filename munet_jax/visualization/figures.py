@@ -14,7 +14,8 @@ from munet_jax.visualization.overlays import blend, enlarge, grid, overlay_label
 
 _STRIDE = 16
 _HEAT_ALPHA = 0.65
-_PANEL_WIDTH = (320, 640)  # least: the legends' text must fit; most: four of them fill a wide screen
+_MIN_PANEL_WIDTH = 320  # the legends' text must fit
+_MAX_PANEL_WIDTH = 640  # four of them fill a wide screen
 
 Range = tuple[float | int, float | int]
 
@@ -50,7 +51,7 @@ def motion_figure(
       InputError: labels and frame differ in size, or a range is empty.
     """
     height, width = frame.shape[:2]
-    panel_width = size or min(max(width, _PANEL_WIDTH[0]), _PANEL_WIDTH[1])
+    panel_width = size or min(max(width, _MIN_PANEL_WIDTH), _MAX_PANEL_WIDTH)
     panel = (panel_width, max(1, round(height * panel_width / width)))
     low, high = uncertainty_range or _range_of(uncertainty)
     length = max_length or float(np.hypot(*np.moveaxis(displacement, -1, 0)).max(initial=0)) or 1.0

@@ -15,7 +15,7 @@ from munet_jax.data.sampling import ClipIndex
 from munet_jax.data.sources import create_source
 from munet_jax.data.youtube_vos import YouTubeVosSource
 from munet_jax.errors import InputError
-from munet_jax.evaluation.run import given_mask
+from munet_jax.evaluation.run import given_objects
 from tests.data.trees import make_youtube_vos
 from tests.shared_data import shared
 
@@ -24,7 +24,7 @@ def test_train_takes_annotated_or_all_frames(tmp_path: Path) -> None:
     root = make_youtube_vos(tmp_path, every=1)
     source = YouTubeVosSource(root, frames="annotated")
     assert isinstance(source, ClipSource)
-    assert source.name == "youtube_vos-train"
+    assert source.name == "youtube_vos-train-annotated"
     video = source.video(0)
     assert (video.name, video.frame_names, video.annotated) == (
         "late",
@@ -46,28 +46,16 @@ def test_train_takes_annotated_or_all_frames(tmp_path: Path) -> None:
 def test_valid_gives_each_object_where_it_appears(tmp_path: Path) -> None:
     source = YouTubeVosSource(make_youtube_vos(tmp_path, "valid"), "valid", frames="annotated")
     assert source.video(0).annotated == (0, 2)
-    given = [given_mask(source, 0, number) for number in range(4)]
-    assert [None if mask is None else sorted(set(mask.ravel().tolist())) for mask in given] == [
-        [0, 1],
-        None,
-        [0, 2],
-        None,
-    ]
+    given = [given_objects(source, 0, number) for number in range(4)]
+    assert [ids for _, ids in given] == [[1], None, [2], None]
+    assert [mask is not None for mask, _ in given] == [True, False, True, False]
     with pytest.raises(InputError, match=r"00005\.png.*no label map \(2 of 4"):
         source.labels(0, 1)
 
 
-def test_old_objects_are_not_given_again(tmp_path: Path) -> None:
-    source = YouTubeVosSource(make_youtube_vos(tmp_path), frames="annotated")
-    mask = given_mask(source, 0, 2)
-    assert mask is not None
-    assert set(np.unique(mask)) == {0, 2}
-
-
 def test_all_frames_begin_at_the_first_label_map(tmp_path: Path) -> None:
     root = make_youtube_vos(tmp_path, every=1)
-    for name in ("Annotations/pair/00000.png",):
-        (root / "train" / name).unlink()
+    (root / "train/Annotations/pair/00000.png").unlink()
     meta = json.loads((root / "train/meta.json").read_text())
     for entry in meta["videos"]["pair"]["objects"].values():
         entry["frames"].remove("00000")
@@ -81,7 +69,7 @@ def test_a_config_section_opens_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--data_root"):
         create_source(section)
     section.youtube_vos.root = str(make_youtube_vos(tmp_path, "valid"))
-    assert create_source(section).name == "youtube_vos-valid"
+    assert create_source(section).name == "youtube_vos-valid-annotated"
 
 
 def _meta(change):  # noqa: ANN001, ANN202

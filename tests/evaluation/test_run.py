@@ -1,0 +1,42 @@
+"""Segmenting a data set's videos: each object is given where the data says, and masks are written for every frame."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import testing
+from munet_jax.data.masks import read_mask
+from munet_jax.data.youtube_vos import YouTubeVosSource
+from munet_jax.evaluation.run import segment_video
+from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.models import create_model, init_variables
+from tests.data.trees import make_youtube_vos
+from tests.models.tiny import random_clip
+
+
+@pytest.fixture
+def segmenter() -> VideoSegmenter:
+    """A small network with random parameters: what it predicts is of no interest here."""
+    config = testing.get_config()
+    frames, masks, objects = random_clip(b=1, t=2, size=(48, 64))
+    model = create_model(config.model)
+    variables: Any = init_variables(model, 0, frames=frames, masks=masks, objects=objects)
+    return VideoSegmenter(model, jax.tree.map(jnp.asarray, variables), config)
+
+
+def test_an_object_is_given_where_it_appears_and_no_other(segmenter: VideoSegmenter, tmp_path: Path) -> None:
+    source = YouTubeVosSource(make_youtube_vos(tmp_path / "data"), frames="annotated")
+    segment_video(segmenter, source, 0, tmp_path / "masks")
+    written = {path.stem: read_mask(path) for path in (tmp_path / "masks").iterdir()}
+    assert sorted(written) == ["00000", "00005", "00010", "00015"]
+    np.testing.assert_array_equal(written["00000"], source.labels(0, 0))
+    assert 2 not in written["00005"]
+    labels = source.labels(0, 2)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    np.testing.assert_array_equal(written["00010"] == 2, labels == 2)
+    # The label map shows object 1 too, but an untrained network has to find it by itself.
+    assert not np.array_equal(written["00010"] == 1, labels == 1)
