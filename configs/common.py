@@ -4,6 +4,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
+from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.synthetic import SyntheticConfig
 
 
@@ -58,6 +59,11 @@ def augmentation() -> ConfigDict:
     )
 
 
+def still_motion() -> ConfigDict:
+    """How still images move in training clips; objects move on their own only where a config asks for it."""
+    return ConfigDict(dataclasses.asdict(StillMotionConfig()))
+
+
 def source(kind: str, split: str) -> ConfigDict:
     """Where videos come from: 'synthetic' (nothing to download), 'davis' or 'youtube_vos' (their trees)."""
     config = ConfigDict({"kind": kind})
@@ -81,6 +87,8 @@ def get_config() -> ConfigDict:
     config.data.max_objects = 2
     config.data.max_skip = 1
     config.data.augmentation = augmentation()
+    config.data.still_motion = still_motion()
+    config.data.still_share = 0.0  # of clips made of single annotated frames of the same videos, moved as still images
     config.data.threads = 2
 
     config.optimizer = ConfigDict()
@@ -128,7 +136,7 @@ def narrow(config: ConfigDict) -> None:
         part.update(stage_sizes=(1, 1, 1), width=16, block="basic", norm="group")
     config.reference_encoder.mask_kernel_std = 0.5
     config.mu_layer.update(matching="softargmax", temperature=0.07, learn_temperature=True, outside="mask")
-    config.update(memory_key="query", motion_prior=True, key_dim=32, value_dim=64, decoder_dim=32)
+    config.update(memory_key="query", key_dim=32, value_dim=64, decoder_dim=32)
 
 
 def no_augmentation() -> ConfigDict:

@@ -14,7 +14,6 @@ def get_config() -> ConfigDict:
     """The paper's network, narrow, trained from scratch."""
     config = common.get_config()
     common.narrow(config.model)
-    config.model.motion_prior = False
 
     config.data.kind = config.evaluation.kind = "synthetic"
     for section in (config.data, config.evaluation):

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the package: a `ClipSource`."""
+"""What a data set is to the rest of the package, a `ClipSource`, and what a training clip made of it is like."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from munet_jax.array_types import Image, LabelMap
+from munet_jax.data.still_motion import StillMotionConfig
+from munet_jax.data.transforms import AugmentationConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Video:
       categories: what an object is, by its id, where the data says so.
       first_frames: by object id, the index of the frame whose label map gives the object to a method; empty where that is
         frame 0 for all.
+      still: whether this is one image, of which training clips are made by moving it.
     """
 
     name: str
@@ -27,6 +30,7 @@ class Video:
     annotated: tuple[int, ...]
     categories: Mapping[int, str] = dataclasses.field(default_factory=dict)
     first_frames: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    still: bool = False
 
 
 @runtime_checkable
@@ -53,3 +57,26 @@ class ClipSource(Protocol):
     def labels(self, index: int, frame: int) -> LabelMap:
         """Label map of an annotated frame: uint8 [h, w]. Raises InputError for a frame without one."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipOptions:
+    """What training clips are like, whatever source they come from.
+
+    Attributes:
+      length: frames.
+      size: (height, width) of the frames.
+      max_objects: object slots.
+      augmentation: strengths.
+      still_motion: how still images move.
+      max_skip: of a video every k-th annotated frame is taken, k drawn from 1 to this (less where the video ends).
+      min_pixels: an object with fewer pixels in frame 0, after cropping, is not followed.
+    """
+
+    length: int
+    size: tuple[int, int]
+    max_objects: int
+    augmentation: AugmentationConfig = AugmentationConfig()
+    still_motion: StillMotionConfig = StillMotionConfig()
+    max_skip: int = 1
+    min_pixels: int = 16

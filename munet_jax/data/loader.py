@@ -6,110 +6,96 @@ that is resumed at step k sees what an uninterrupted run would have seen, and P 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
 
-from munet_jax.data.clips import ClipSource
+from munet_jax.data.clips import ClipOptions, ClipSource
 from munet_jax.data.sampling import ClipIndex, Sample, sample_clip
-from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A source, and how often clips are taken from it, relative to the other parts of a mix."""
+
+    source: ClipSource
+    weight: float = 1.0
+
+
 def make_loader(
-    source: ClipSource,
+    parts: Sequence[Part],
+    options: ClipOptions,
     *,
     batch_size: int,
-    length: int,
-    size: tuple[int, int],
-    max_objects: int,
-    augmentation: AugmentationConfig,
     seed: int,
+    stride: int = 1,
     start_step: int = 0,
     threads: int = 2,
     process_index: int = 0,
     process_count: int = 1,
-    max_skip: int = 1,
-    min_pixels: int = 16,
-    stride: int = 1,
 ) -> Iterator[Batch]:
     """An endless iterator over batches: the samples of `sample_clip`, stacked along a leading axis `b`.
 
-    Each epoch visits every clip of `ClipIndex(source, length, stride)` once, in an order of its own.
+    Each pass over a part visits every clip of its `ClipIndex` once, in an order of its own. Parts take turns in the
+    proportion of their weights.
 
     Args:
-      source: the videos.
+      parts: where clips come from.
+      options: what clips are like.
       batch_size: clips per step over all processes; each process gets batch_size / process_count of them.
-      length: frames per clip.
-      size: (height, width) of the samples.
-      max_objects: object slots.
-      augmentation: strengths.
       seed: 0 to 2^32 - 1.
+      stride: annotated frames between the starts of clips; `options.length` means clips that do not overlap.
       start_step: the first batch to give; a resumed run passes the number of steps it has done.
       threads: how many batches are made at the same time in the background; 0 makes each when it is asked for.
       process_index: which of the processes this is.
       process_count: how many processes train together.
-      max_skip: see `sample_clip`.
-      min_pixels: see `sample_clip`.
-      stride: annotated frames between the starts of clips; `length` means clips that do not overlap.
 
     Raises:
       InputError: numbers that do not fit together, a source without clips; and, from `next`, whatever reading a clip
         raises, also where a background thread met it.
     """
     _check_numbers(batch_size, seed, start_step, threads, process_index, process_count)
-    read = functools.partial(
-        _read_sample,
-        source=source,
-        length=length,
-        size=size,
-        max_objects=max_objects,
-        augmentation=augmentation,
-        max_skip=max_skip,
-        min_pixels=min_pixels,
-    )
-    clips = grain.MapDataset.source(ClipIndex(source, length, stride)).seed(seed).shuffle().repeat()
+    streams = [
+        grain.MapDataset.source(ClipIndex(part.source, options.length, stride))
+        .seed(seed)
+        .shuffle()
+        .map(functools.partial(_Clip, number))
+        .repeat()
+        for number, part in enumerate(parts)
+    ]
+    clips = grain.MapDataset.mix(streams, weights=[part.weight for part in parts]) if len(parts) > 1 else streams[0]
+    read = functools.partial(_read_sample, sources=[part.source for part in parts], options=options)
     # The random numbers of a sample follow from its place in the endless stream, so the slices come after the draw.
-    samples = clips.random_map(read).slice(slice(process_index, None, process_count))
+    samples = clips.seed(seed).random_map(read).slice(slice(process_index, None, process_count))
     batches = samples.batch(batch_size // process_count, drop_remainder=True).slice(slice(start_step, None))
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    return iter(batches.to_iter_dataset(options))
+    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(batches.to_iter_dataset(reading))
 
 
-def steps_per_epoch(source: ClipSource, *, batch_size: int, length: int, stride: int = 1) -> int:
-    """Whole batches in one pass over the clips, at least 1. Raises InputError for a source without clips."""
-    return max(1, len(ClipIndex(source, length, stride)) // batch_size)
+def count_clips(parts: Sequence[Part], options: ClipOptions, *, stride: int = 1) -> int:
+    """Clips in one pass over all parts. Raises InputError for a source without clips."""
+    return sum(len(ClipIndex(part.source, options.length, stride)) for part in parts)
+
+
+class _Clip(NamedTuple):
+    """A clip of a mix: number of the part, and what its `ClipIndex` says."""
+
+    part: int
+    place: tuple[int, int]
 
 
 def _read_sample(
-    clip: tuple[int, int],
-    rng: np.random.Generator,
-    *,
-    source: ClipSource,
-    length: int,
-    size: tuple[int, int],
-    max_objects: int,
-    augmentation: AugmentationConfig,
-    max_skip: int,
-    min_pixels: int,
+    clip: _Clip, rng: np.random.Generator, *, sources: Sequence[ClipSource], options: ClipOptions
 ) -> Sample:
-    video, start = clip
-    return sample_clip(
-        source,
-        video,
-        start,
-        rng,
-        length=length,
-        size=size,
-        max_objects=max_objects,
-        augmentation=augmentation,
-        max_skip=max_skip,
-        min_pixels=min_pixels,
-    )
+    video, start = clip.place
+    return sample_clip(sources[clip.part], video, start, rng, options)
 
 
 def _check_numbers(

@@ -9,17 +9,11 @@ import itertools
 import numpy as np
 
 from munet_jax.array_types import Image, LabelMap
-from munet_jax.data.clips import ClipSource
+from munet_jax.data.clips import ClipOptions, ClipSource
 from munet_jax.data.masks import IGNORE
-from munet_jax.data.transforms import (
-    AugmentationConfig,
-    Matrix,
-    draw_affine,
-    draw_crop,
-    jitter_colours,
-    warp_image,
-    warp_labels,
-)
+from munet_jax.data.objects import pick_objects, slots_by_id
+from munet_jax.data.stills import Frames, StillMover
+from munet_jax.data.transforms import Matrix, draw_affine, draw_crop, jitter_colours, warp_image, warp_labels
 from munet_jax.errors import InputError
 
 Sample = dict[str, np.ndarray]
@@ -32,14 +26,15 @@ class ClipIndex:
     """All clips of a source in order, as (video, start) pairs; `start` counts the video's annotated frames.
 
     With `stride` 1 a clip starts at every annotated frame that has enough after it; with `stride` = `length` the clips
-    do not overlap. Videos that are too short have no clips.
+    do not overlap. Videos that are too short have no clips; a still image has one, whatever the length.
     """
 
     def __init__(self, source: ClipSource, length: int, stride: int = 1) -> None:
         """Counts the clips. Raises InputError if no video is long enough."""
         if length < 1 or stride < 1:
             raise InputError(f"a clip has at least 1 frame and a stride of at least 1, not {length} and {stride}")
-        annotated = [len(source.video(video).annotated) for video in range(len(source))]
+        videos = [source.video(video) for video in range(len(source))]
+        annotated = [length if video.still else len(video.annotated) for video in videos]
         counts = [max(0, (frames - length) // stride + 1) for frames in annotated]
         self._stride = stride
         self._ends = list(itertools.accumulate(counts))
@@ -69,37 +64,20 @@ class _Reference:
     ids: tuple[int, ...]
 
 
-def sample_clip(
-    source: ClipSource,
-    video: int,
-    start: int,
-    rng: np.random.Generator,
-    *,
-    length: int,
-    size: tuple[int, int],
-    max_objects: int,
-    augmentation: AugmentationConfig,
-    max_skip: int = 1,
-    min_pixels: int = 16,
-) -> Sample:
-    """Reads and augments one clip; `h w` is `size`, `t` is `length`, `n` is `max_objects`.
+def sample_clip(source: ClipSource, video: int, start: int, rng: np.random.Generator, options: ClipOptions) -> Sample:
+    """Reads and augments one clip; `h w` is `options.size`, `t` its `length`, `n` its `max_objects`.
 
     Frame 0 is the reference, unmoved but for flip and crop. Its objects (at most n of them, chosen at random) are
     renumbered 1, 2, ... in the order of their ids; every other object is background in all frames. A clip whose
     reference shows no object after cropping is drawn again: other crops, then another start in the video, then other
-    videos.
+    videos. A still image is moved (munet_jax/data/stills.py).
 
     Args:
       source: the videos.
       video: index of the video.
       start: the clip's first frame, an index into the video's `annotated`.
       rng: random numbers; the sample depends on nothing else but the arguments.
-      length: frames in the clip, consecutive annotated ones.
-      size: (height, width) of the sample.
-      max_objects: the number of object slots.
-      augmentation: strengths.
-      max_skip: every k-th annotated frame is taken, k drawn from 1 to this (less where the video ends).
-      min_pixels: an object with fewer pixels in the cropped reference is not chosen.
+      options: what clips are like.
 
     Returns:
       `frames` uint8 [t, h, w, 3], `labels` uint8 [t, h, w] from 0 to n, `valid` bool [t, h, w] (false outside the
@@ -109,88 +87,83 @@ def sample_clip(
     Raises:
       InputError: unreadable files, frames of different sizes in a clip, or no object in any of the clips tried.
     """
-    reference = _find_reference(source, video, start, rng, length, size, max_objects, augmentation, min_pixels)
-    annotated = source.video(reference.video).annotated
-    room = (len(annotated) - 1 - reference.start) // max(1, length - 1)
-    skip = int(rng.integers(1, min(max_skip, room) + 1)) if min(max_skip, room) > 1 else 1
-    chosen = annotated[reference.start : reference.start + (length - 1) * skip + 1 : skip]
-    slot_of = np.zeros(256, np.uint8)
-    slot_of[list(reference.ids)] = np.arange(1, len(reference.ids) + 1)
-
-    frames = np.empty((length, *size, 3), np.uint8)
-    labels = np.empty((length, *size), np.uint8)
-    valid = np.empty((length, *size), bool)
-    for position, frame in enumerate(chosen):
-        image = source.frame(reference.video, frame)
-        label_map = source.labels(reference.video, frame) if position else reference.labels
-        _check_sizes(source, reference, frame, image, label_map)
-        matrix = reference.crop
-        if position and augmentation.moves_queries:
-            matrix = matrix @ draw_affine(rng, augmentation, size)
-        frames[position] = warp_image(image, matrix, size)
-        if position and augmentation.changes_colours:
-            frames[position] = jitter_colours(frames[position], rng, augmentation)
-        ids, inside = warp_labels(label_map, matrix, size)
-        valid[position] = inside & (ids != IGNORE)
-        labels[position] = slot_of[ids]
+    reference = _find_reference(source, video, start, rng, options)
+    if source.video(reference.video).still:
+        mover = StillMover(source, options)
+        *parts, slots = mover.clip(reference.video, reference.labels, reference.crop, reference.ids, rng)
+        frames, labels, valid = parts
+    else:
+        frames, labels, valid = _read_frames(source, reference, rng, options)
+        slots = len(reference.ids)
+    if options.augmentation.changes_colours:
+        frames[1:] = [jitter_colours(frame, rng, options.augmentation) for frame in frames[1:]]
     return {
         "frames": frames,
         "labels": labels,
         "valid": valid,
-        "objects": np.arange(max_objects) < len(reference.ids),
+        "objects": np.arange(options.max_objects) < slots,
         "video": np.array(reference.video, np.int32),
         "start": np.array(reference.start, np.int32),
     }
 
 
-def pick_objects(
-    labels: LabelMap, rng: np.random.Generator, *, max_objects: int, min_pixels: int = 16
-) -> tuple[int, ...]:
-    """At most `max_objects` ids, chosen at random and sorted, of the objects with at least `min_pixels` pixels."""
-    pixels = np.bincount(labels.ravel(), minlength=256)
-    pixels[[0, IGNORE]] = 0
-    present = np.flatnonzero(pixels >= max(1, min_pixels))
-    if len(present) > max_objects:
-        present = np.sort(rng.choice(present, max_objects, replace=False))
-    return tuple(present.tolist())
+def _read_frames(source: ClipSource, reference: _Reference, rng: np.random.Generator, options: ClipOptions) -> Frames:
+    """Reads and moves the frames of a clip: colours, slots and validity, stacked over time."""
+    annotated = source.video(reference.video).annotated
+    room = (len(annotated) - 1 - reference.start) // max(1, options.length - 1)
+    largest = min(options.max_skip, room)
+    skip = int(rng.integers(1, largest + 1)) if largest > 1 else 1
+    slot_of = slots_by_id(reference.ids)
+    frames = np.empty((options.length, *options.size, 3), np.uint8)
+    labels = np.empty((options.length, *options.size), np.uint8)
+    valid = np.empty((options.length, *options.size), bool)
+    for position in range(options.length):
+        frame = annotated[reference.start + position * skip]
+        image = source.frame(reference.video, frame)
+        label_map = source.labels(reference.video, frame) if position else reference.labels
+        _check_sizes(source, reference, frame, image, label_map)
+        matrix = reference.crop
+        if position and options.augmentation.moves_queries:
+            matrix = matrix @ draw_affine(rng, options.augmentation, options.size)
+        frames[position] = warp_image(image, matrix, options.size)
+        ids, inside = warp_labels(label_map, matrix, options.size)
+        valid[position] = inside & (ids != IGNORE)
+        labels[position] = slot_of[ids]
+    return frames, labels, valid
 
 
 def _find_reference(
-    source: ClipSource,
-    video: int,
-    start: int,
-    rng: np.random.Generator,
-    length: int,
-    size: tuple[int, int],
-    max_objects: int,
-    augmentation: AugmentationConfig,
-    min_pixels: int,
+    source: ClipSource, video: int, start: int, rng: np.random.Generator, options: ClipOptions
 ) -> _Reference:
     """The first clip, of those drawn, whose cropped reference shows an object; only label maps are read."""
-    _check_start(source, video, start, length)
+    _check_start(source, video, start, options.length)
+    objects, pixels = options.max_objects, options.min_pixels
     index = None
     for attempt in range(CLIP_TRIES):
         labels = source.labels(video, source.video(video).annotated[start])
         tries = CROP_TRIES if _has_object(labels) else 0
         for _ in range(tries):
-            crop = draw_crop(rng, augmentation, labels.shape, size)
-            ids = pick_objects(warp_labels(labels, crop, size)[0], rng, max_objects=max_objects, min_pixels=min_pixels)
+            crop = draw_crop(rng, options.augmentation, labels.shape, options.size)
+            cropped, _ = warp_labels(labels, crop, options.size)
+            ids = pick_objects(cropped, rng, max_objects=objects, min_pixels=pixels)
             if ids:
                 return _Reference(video, start, labels, crop, ids)
-        starts = len(source.video(video).annotated) - length + 1
+        starts = len(source.video(video).annotated) - options.length + 1
         if attempt < CLIP_TRIES // 2 and starts > 1:
             start = int(rng.integers(starts))
         else:
-            index = index or ClipIndex(source, length)
+            index = index or ClipIndex(source, options.length)
             video, start = index[int(rng.integers(len(index)))]
     raise InputError(
-        f"{source.name}: {CLIP_TRIES} clips in a row show no object of {min_pixels} pixels at {size[0]} x {size[1]} "
-        "in their first frame; check the label maps, or lower min_pixels"
+        f"{source.name}: {CLIP_TRIES} clips in a row show no object of {pixels} pixels at {options.size[0]} x "
+        f"{options.size[1]} in their first frame; check the label maps, or lower min_pixels"
     )
 
 
 def _check_start(source: ClipSource, video: int, start: int, length: int) -> None:
     annotated = source.video(video).annotated
+    if source.video(video).still and start == 0:
+        return
     if not 0 <= start <= len(annotated) - length:
         what = f"{source.name}/{source.video(video).name}: has {len(annotated)} annotated frames"
         raise InputError(f"{what}; a clip of {length} cannot start at number {start}")

@@ -6,11 +6,26 @@ from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.davis import DavisSource
+from munet_jax.data.loader import Part
+from munet_jax.data.stills import FramesAsStills
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
 from munet_jax.data.youtube_vos import YouTubeVosSource
 from munet_jax.errors import InputError
 
 KINDS = ("synthetic", "davis", "youtube_vos")
+
+
+def create_parts(config: ConfigDict) -> list[Part]:
+    """Open the training data that `config` describes: one source, or its videos and their single frames, moved as stills.
+
+    Raises:
+      InputError: unknown kind, data that is not there, or a share that is none.
+    """
+    source, share = create_source(config), config["still_share"]
+    if not 0 <= share <= 1:
+        raise InputError(f"config.data.still_share is {share}; a share lies between 0 and 1")
+    parts = [Part(source, 1 - share), Part(FramesAsStills(source), share)]
+    return [part for part in parts if part.weight > 0]
 
 
 def create_source(config: ConfigDict) -> ClipSource:

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from PIL import Image as PILImage
 
-from munet_jax.array_types import Bool, Float, Image, LabelMap, UInt8
+from munet_jax.array_types import BinaryMask, Bool, Float, Image, LabelMap, UInt8
 from munet_jax.errors import InputError
 
 Matrix = Float[np.ndarray, "3 3"]
@@ -123,13 +123,21 @@ def draw_affine(rng: np.random.Generator, config: AugmentationConfig, size: tupl
     angle, shear = np.deg2rad(rng.uniform(-1, 1, size=2) * (config.rotation, config.shear))
     move_y, move_x = rng.uniform(-1, 1, size=2) * config.shift * (height, width)
     factor = 1.0 + rng.uniform(-1, 1) * config.scale
+    return affine(
+        np.array([width / 2, height / 2]), angle=angle, shear=shear, factor=factor, move=(float(move_x), float(move_y))
+    )
+
+
+def affine(
+    middle: Float[np.ndarray, " 2"], *, angle: float, shear: float, factor: float, move: tuple[float, float]
+) -> Matrix:
+    """The matrix that shears along x, turns and scales around `middle` (x, y), then moves; angles in radians."""
     cos, sin = math.cos(angle) * factor, math.sin(angle) * factor
     turn = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, math.tan(shear)], [0.0, 1.0]])
-    middle = np.array([width / 2, height / 2])
-    affine = np.eye(3)
-    affine[:2, :2] = turn
-    affine[:2, 2] = middle + (move_x, move_y) - turn @ middle
-    return affine
+    matrix = np.eye(3)
+    matrix[:2, :2] = turn
+    matrix[:2, 2] = middle + move - turn @ middle
+    return matrix
 
 
 def draw_colours(rng: np.random.Generator, config: AugmentationConfig, mean_grey: float) -> ColourMatrix:
@@ -161,13 +169,12 @@ def warp_image(image: Image, matrix: Matrix, size: tuple[int, int]) -> WarpedIma
     Frames that shrink by two or more are first averaged over blocks, since two samples per axis would alias. Positions
     outside the image get `OUTSIDE_COLOUR`.
     """
-    picture = PILImage.fromarray(image)
-    shrink = math.floor(math.sqrt(abs(np.linalg.det(matrix[:2, :2]))) + 1e-6)
-    if shrink >= 2:
-        picture = picture.reduce(shrink)
-        matrix = np.diag([1 / shrink, 1 / shrink, 1.0]) @ matrix
-    warped = _transform(picture, matrix, size, PILImage.Resampling.BILINEAR, OUTSIDE_COLOUR)
-    return np.asarray(warped)
+    return _warp_smooth(PILImage.fromarray(image), matrix, size, OUTSIDE_COLOUR)
+
+
+def warp_mask(mask: BinaryMask, matrix: Matrix, size: tuple[int, int]) -> WarpedLabels:
+    """How much of each output pixel a mask [h, w] covers, 0 to 255: sampled as `warp_image` samples colours."""
+    return _warp_smooth(PILImage.fromarray(mask.astype(np.uint8) * 255), matrix, size, 0)
 
 
 def warp_labels(labels: LabelMap, matrix: Matrix, size: tuple[int, int]) -> tuple[WarpedLabels, WarpedValid]:
@@ -175,12 +182,16 @@ def warp_labels(labels: LabelMap, matrix: Matrix, size: tuple[int, int]) -> tupl
 
     Pixels from outside the map have label 0 and are not valid.
     """
-    nearest = PILImage.Resampling.NEAREST
-    warped = np.asarray(_transform(PILImage.fromarray(labels), matrix, size, nearest, 0))
-    if _covers(labels.shape, matrix, size):
-        return warped, np.ones(size, bool)
-    everywhere = PILImage.new("L", (labels.shape[1], labels.shape[0]), 255)
-    return warped, np.asarray(_transform(everywhere, matrix, size, nearest, 0)) > 0
+    warped = np.asarray(_transform(PILImage.fromarray(labels), matrix, size, PILImage.Resampling.NEAREST, 0))
+    return warped, warp_coverage(labels.shape, matrix, size)
+
+
+def warp_coverage(source_size: tuple[int, ...], matrix: Matrix, size: tuple[int, int]) -> WarpedValid:
+    """Which output pixels come from inside an image of `source_size` (height, width): bool of `size`."""
+    if _covers(source_size, matrix, size):
+        return np.ones(size, bool)
+    everywhere = PILImage.new("L", (source_size[1], source_size[0]), 255)
+    return np.asarray(_transform(everywhere, matrix, size, PILImage.Resampling.NEAREST, 0)) > 0
 
 
 def jitter_colours(image: Image, rng: np.random.Generator, config: AugmentationConfig) -> Image:
@@ -188,6 +199,16 @@ def jitter_colours(image: Image, rng: np.random.Generator, config: AugmentationC
     picture = PILImage.fromarray(image)
     matrix = draw_colours(rng, config, float(image.mean(axis=(0, 1)) @ _LUMA))
     return np.asarray(picture.convert("RGB", tuple(matrix.ravel().tolist())))
+
+
+def _warp_smooth(
+    picture: PILImage.Image, matrix: Matrix, size: tuple[int, int], outside: int | tuple[int, int, int]
+) -> UInt8[np.ndarray, "*shape"]:
+    shrink = math.floor(math.sqrt(abs(np.linalg.det(matrix[:2, :2]))) + 1e-6)
+    if shrink >= 2:
+        picture = picture.reduce(shrink)
+        matrix = np.diag([1 / shrink, 1 / shrink, 1.0]) @ matrix
+    return np.asarray(_transform(picture, matrix, size, PILImage.Resampling.BILINEAR, outside))
 
 
 def _transform(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from munet_jax.data.clips import ClipSource
-from munet_jax.data.loader import make_loader, steps_per_epoch
-from munet_jax.data.sources import create_source
+from munet_jax.data.clips import ClipOptions
+from munet_jax.data.loader import Part, count_clips, make_loader
+from munet_jax.data.sources import create_parts
+from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.files import atomic_path
 from munet_jax.models import create_model
@@ -44,8 +45,8 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     """
     devices = jax.local_device_count()
     check_batch_size(config.train.batch_size, devices)
-    source = create_source(config.data)
-    epoch = epoch_steps(config, source)
+    parts, options = create_parts(config.data), clip_options(config.data)
+    epoch = max(1, count_clips(parts, options, stride=config.data.clip_stride) // config.train.batch_size)
     model = create_model(config.model)
     schedule = create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=epoch)
     optimizer = create_optimizer(config.optimizer, schedule)
@@ -67,9 +68,17 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
             state = checkpoints.restore(state)
         first = int(state.step)
         write_config(config, workdir)
-        batches = training_batches(config, source, start_step=first)
+        batches = make_loader(
+            parts,
+            options,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            stride=config.data.clip_stride,
+            start_step=first,
+            threads=config.data.threads,
+        )
         with MetricsLog(workdir / METRICS_FILE, first, config.train.steps) as log:
-            log.announce(config, source, state, devices)
+            log.announce(config, parts, state, devices)
             return run_steps(config, parallel_step(step), state, batches, checkpoints, log, devices)
     finally:
         checkpoints.close()
@@ -98,27 +107,15 @@ def run_steps(
     return state
 
 
-def training_batches(config: ConfigDict, source: ClipSource, *, start_step: int) -> Iterator[dict[str, np.ndarray]]:
-    """The loader that `config.data` and `config.train` describe, from a step on."""
-    return make_loader(
-        source,
-        batch_size=config.train.batch_size,
-        length=config.data.clip_length,
-        size=tuple(config.data.size),
-        max_objects=config.data.max_objects,
-        augmentation=AugmentationConfig(**config.data.augmentation),
-        seed=config.train.seed,
-        start_step=start_step,
-        threads=config.data.threads,
-        max_skip=config.data.max_skip,
-        stride=config.data.clip_stride,
-    )
-
-
-def epoch_steps(config: ConfigDict, source: ClipSource) -> int:
-    """Steps in one pass over the clips."""
-    return steps_per_epoch(
-        source, batch_size=config.train.batch_size, length=config.data.clip_length, stride=config.data.clip_stride
+def clip_options(config: ConfigDict) -> ClipOptions:
+    """What `config.data` says about clips."""
+    return ClipOptions(
+        length=config.clip_length,
+        size=tuple(config.size),
+        max_objects=config.max_objects,
+        augmentation=AugmentationConfig(**config.augmentation),
+        still_motion=StillMotionConfig(**config.still_motion),
+        max_skip=config.max_skip,
     )
 
 
@@ -172,12 +169,14 @@ class MetricsLog:
         self._file.close()
         self._bar.close()
 
-    def announce(self, config: ConfigDict, source: ClipSource, state: TrainState, devices: int) -> None:
+    def announce(self, config: ConfigDict, parts: Sequence[Part], state: TrainState, devices: int) -> None:
         """One line about what runs where."""
         count = sum(x.size for x in jax.tree.leaves(state.params))
         batch = config.train.batch_size
+        total = sum(part.weight for part in parts)
+        data = " + ".join(f"{part.weight / total:.0%} {part.source.name} ({len(part.source)})" for part in parts)
         tqdm.write(
-            f"{count / 1e6:.2f} M parameters, {len(source)} videos from {source.name}, batch {batch} "
+            f"{count / 1e6:.2f} M parameters, {data}, batch {batch} "
             f"({batch // devices} on each of {devices} {jax.local_devices()[0].platform} devices), "
             f"steps {self.first + 1} to {config.train.steps}",
             file=sys.stderr,

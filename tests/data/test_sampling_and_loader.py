@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from munet_jax.data.clips import ClipOptions
 from munet_jax.data.davis import DavisSource
-from munet_jax.data.loader import make_loader, steps_per_epoch
-from munet_jax.data.sampling import ClipIndex, pick_objects, sample_clip
+from munet_jax.data.loader import Part, count_clips, make_loader
+from munet_jax.data.objects import pick_objects
+from munet_jax.data.sampling import ClipIndex, sample_clip
 from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.errors import InputError
 from tests.data.trees import MemorySource, coloured, label_map, make_davis, memory_source
@@ -24,7 +26,7 @@ SIZE = (48, 64)
 
 def _sample(source, video=0, start=0, seed=0, **options) -> dict[str, np.ndarray]:  # noqa: ANN001, ANN003
     defaults = {"length": 3, "size": SIZE, "max_objects": 2, "augmentation": NONE}
-    return sample_clip(source, video, start, np.random.default_rng(seed), **(defaults | options))
+    return sample_clip(source, video, start, np.random.default_rng(seed), ClipOptions(**(defaults | options)))
 
 
 def test_index_lists_every_clip_once() -> None:
@@ -194,11 +196,11 @@ def test_samples_that_cannot_be_made() -> None:
         _sample(changing)
 
 
-def _loader(source, **options):  # noqa: ANN001, ANN003, ANN202
-    defaults = {
-        "batch_size": 4, "length": 3, "size": (32, 32), "max_objects": 2, "augmentation": FULL, "seed": 3
-    }  # fmt: skip
-    return make_loader(source, **(defaults | options))
+def _loader(*sources, weights=(1.0, 1.0), **options):  # noqa: ANN001, ANN002, ANN003, ANN202
+    clips = {"length": 3, "size": (32, 32), "max_objects": 2, "augmentation": FULL}
+    clips |= {name: options.pop(name) for name in [*clips, "still_motion"] if name in options}
+    parts = [Part(*pair) for pair in zip(sources, weights, strict=False)]
+    return make_loader(parts, ClipOptions(**clips), **({"batch_size": 4, "seed": 3} | options))
 
 
 def _take(loader, count: int) -> list[dict[str, np.ndarray]]:  # noqa: ANN001
@@ -229,16 +231,28 @@ def test_batches_depend_on_seed_and_step_only() -> None:
 def test_every_epoch_visits_all_clips_in_a_new_order() -> None:
     source = memory_source(videos=2, frames=8)
     clips = len(ClipIndex(source, 3))
-    steps = steps_per_epoch(source, length=3, batch_size=4)
-    assert (clips, steps) == (12, 3)
+    options = ClipOptions(3, SIZE, 2)
+    assert clips == count_clips([Part(source)], options) == 12
+    assert count_clips([Part(source), Part(source, 0.1)], options, stride=3) == 8
     batches = _take(_loader(source, augmentation=NONE), 9)
     pairs = [(int(v), int(s)) for batch in batches for v, s in zip(batch["video"], batch["start"], strict=True)]
     epochs = [pairs[first : first + clips] for first in range(0, 3 * clips, clips)]
     for epoch in epochs:
         assert set(epoch) == {(video, start) for video in range(2) for start in range(6)}
     assert len(set(map(tuple, epochs))) == 3
-    assert steps_per_epoch(source, length=3, batch_size=400) == 1
-    assert steps_per_epoch(source, length=3, batch_size=1, stride=3) == 4
+
+
+def test_a_mix_takes_from_its_parts_by_weight_and_resumes() -> None:
+    short, long = memory_source(videos=1, frames=3, ids=(1,)), memory_source(videos=2, frames=20)
+    options = {"weights": (0.25, 0.75), "threads": 2, "batch_size": 8, "size": SIZE, "augmentation": NONE}
+    batches = _take(_loader(short, long, **options), 10)
+    of_long = np.stack([batch["objects"][:, 1] for batch in batches])
+    assert of_long.mean() == pytest.approx(0.75)
+    assert (of_long.sum(axis=1) == 6).all()
+    _assert_equal(next(_loader(short, long, **(options | {"start_step": 7, "threads": 0}))), batches[7])
+    starts = {(int(v), int(s)) for batch in batches for v, s, two in
+              zip(batch["video"], batch["start"], batch["objects"][:, 1], strict=True) if two}  # fmt: skip
+    assert len(starts) == 36  # every clip of the long videos: 60 draws without repetition in a pass
 
 
 def test_the_same_clip_is_augmented_anew_in_the_next_epoch() -> None:

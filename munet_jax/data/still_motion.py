@@ -1,0 +1,86 @@
+"""How a still image moves when a clip is made of it (paper Fig. 4, protocols 3 to 3.2): smooth paths of affine maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from munet_jax.array_types import Float
+from munet_jax.data.transforms import Matrix, affine
+from munet_jax.errors import InputError
+
+_BEND = 0.5  # of a path's middle, relative to its end
+
+
+@dataclasses.dataclass(frozen=True)
+class StillMotionConfig:
+    """Strengths; a strength of s means uniform in [-s, s] at the clip's end.
+
+    Attributes:
+      shift: as a part of the frame's height and width.
+      rotation: degrees.
+      scale: of the logarithm of the factor of size.
+      shear: degrees, along x.
+      separate: chance that the objects move on their own, over the image with their places filled in.
+      own_factor: how much stronger their own motion is than that of the whole.
+      paste: chance that objects which move on their own do so over another image of the source, at another place and size.
+      crossing: chance that objects which move on their own meet one of another image, which passes in front of or behind
+        them. Where a slot is free, it is an object to follow too.
+    """
+
+    shift: float = 0.1
+    rotation: float = 10.0
+    scale: float = 0.15
+    shear: float = 5.0
+    separate: float = 0.0
+    own_factor: float = 2.0
+    paste: float = 0.0
+    crossing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises InputError for strengths that make no sense."""
+        limits = {"shift": 1, "rotation": 180, "scale": 1, "shear": 45, "own_factor": 10}
+        for name, most in (limits | dict.fromkeys(("separate", "paste", "crossing"), 1)).items():
+            if not 0 <= getattr(self, name) <= most:
+                raise InputError(f"still_motion.{name} lies between 0 and {most}, not {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """A smooth path of affine maps between output positions; at time 0 it leaves everything where it is.
+
+    Attributes:
+      middle: (x, y) around which it turns and scales, in pixels.
+      end: x shift, y shift, angle, shear (radians) and logarithm of the factor at time 1.
+      bend: what is added half-way.
+    """
+
+    middle: Float[np.ndarray, " 2"]
+    end: Float[np.ndarray, " 5"]
+    bend: Float[np.ndarray, " 5"]
+
+    def at(self, time: float) -> Matrix:
+        """The map at a time in [0, 1]."""
+        x, y, angle, shear, factor = self.end * time + self.bend * 4 * time * (1 - time)
+        return affine(self.middle, angle=angle, shear=shear, factor=math.exp(factor), move=(x, y))
+
+
+def draw_course(
+    rng: np.random.Generator,
+    config: StillMotionConfig,
+    size: tuple[int, int],
+    *,
+    middle: Float[np.ndarray, " 2"] | None = None,
+    factor: float = 1.0,
+) -> Course:
+    """Draws a motion for frames of `size` (height, width), `factor` times as strong as configured.
+
+    It turns and scales around `middle` (x, y), in pixels; default: the middle of the frame.
+    """
+    height, width = size
+    turns = np.deg2rad([config.rotation, config.shear])
+    strengths = factor * np.array([config.shift * width, config.shift * height, *turns, config.scale])
+    end, bend = rng.uniform(-1, 1, size=(2, 5)) * strengths
+    return Course(np.array((width / 2, height / 2)) if middle is None else middle, end, _BEND * bend)

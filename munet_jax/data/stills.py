@@ -1,0 +1,201 @@
+"""Training clips from still images: what is cut out, what lies behind it, and what crosses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from munet_jax.array_types import Float, Image, LabelMap
+from munet_jax.data.clips import ClipOptions, ClipSource, Video
+from munet_jax.data.layers import Layer, compose, fill_holes, middle_of
+from munet_jax.data.masks import IGNORE
+from munet_jax.data.objects import pick_objects, slots_by_id
+from munet_jax.data.still_motion import Course, draw_course
+from munet_jax.data.transforms import Matrix, affine, draw_crop, warp_image, warp_labels
+
+# Colours, slots and validity of a clip's frames; and the number of slots in use.
+Frames = tuple[np.ndarray, np.ndarray, np.ndarray]
+MovedStill = tuple[np.ndarray, np.ndarray, np.ndarray, int]
+Point = Float[np.ndarray, " 2"]
+
+_PLACED_SCALE = (0.6, 1.2)  # of something pasted, relative to its size in its own image
+_PLACED_MIDDLE = (0.2, 0.8)  # of its middle, as a part of the frame
+_ARRANGEMENTS = 4  # tried until every object shows in frame 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Other:
+    """Another image, and what it is for."""
+
+    image: Image
+    labels: LabelMap
+    behind: bool
+    crosses: bool
+
+
+class FramesAsStills:
+    """Every annotated frame of a source's videos as a still image of its own."""
+
+    def __init__(self, source: ClipSource) -> None:
+        """Counts the frames; nothing is read."""
+        self.name = f"{source.name}-stills"
+        self._source = source
+        self._ends = np.cumsum([len(source.video(index).annotated) for index in range(len(source))])
+
+    def __len__(self) -> int:
+        """The number of annotated frames."""
+        return int(self._ends[-1]) if self._ends.size else 0
+
+    def video(self, index: int) -> Video:
+        """One frame, named 'video/frame'."""
+        video, frame = self._place(index)
+        description = self._source.video(video)
+        name = description.frame_names[frame]
+        return Video(f"{description.name}/{name}", (name,), (0,), description.categories, still=True)
+
+    def frame(self, index: int, frame: int) -> Image:
+        """The image, RGB uint8 [h, w, 3]; `frame` is 0."""
+        return self._source.frame(*self._place(index))
+
+    def labels(self, index: int, frame: int) -> LabelMap:
+        """Its label map, uint8 [h, w]; `frame` is 0."""
+        return self._source.labels(*self._place(index))
+
+    def _place(self, index: int) -> tuple[int, int]:
+        video = int(np.searchsorted(self._ends, index, side="right"))
+        annotated = self._source.video(video).annotated
+        return video, annotated[index - int(self._ends[video]) + len(annotated)]
+
+
+class StillMover:
+    """Makes training clips of the still images of a source."""
+
+    def __init__(self, source: ClipSource, options: ClipOptions) -> None:
+        """Takes the images, and what clips are like."""
+        self._source = source
+        self._options = options
+        self._motion = options.still_motion
+
+    def clip(
+        self, index: int, labels: LabelMap, crop: Matrix, ids: Sequence[int], rng: np.random.Generator
+    ) -> MovedStill:
+        """A clip of `t` = options.length frames of h x w = options.size.
+
+        Args:
+          index: of the image.
+          labels: its label map.
+          crop: from output to image positions in frame 0.
+          ids: objects to follow, as slots 1, 2, ...
+          rng: random numbers.
+
+        Returns:
+          frames uint8 [t, h, w, 3], labels uint8 [t, h, w] (slots), valid bool [t, h, w], number of slots in use.
+
+        Raises:
+          InputError: an unreadable image.
+        """
+        image = self._source.frame(index, 0)
+        camera = draw_course(rng, self._motion, self._options.size)
+        if rng.uniform() < self._motion.separate:
+            other = self._draw_other(index, rng)
+            for _ in range(_ARRANGEMENTS):
+                layers = self._arrange(image, labels, crop, ids, camera, other, rng)
+                if self._shows(layers):
+                    return *self._render(layers), max(layer.slot for layer in layers)
+        return *self._move_whole(image, labels, crop, ids, camera), len(ids)
+
+    @property
+    def _times(self) -> list[float]:
+        return np.linspace(0.0, 1.0, self._options.length).tolist()
+
+    def _move_whole(self, image: Image, labels: LabelMap, crop: Matrix, ids: Sequence[int], camera: Course) -> Frames:
+        size = self._options.size
+        slot_of = slots_by_id(ids)
+        matrices = [crop @ camera.at(time) for time in self._times]
+        warped = [warp_labels(labels, matrix, size) for matrix in matrices]
+        return (
+            np.stack([warp_image(image, matrix, size) for matrix in matrices]),
+            np.stack([slot_of[found] for found, _ in warped]),
+            np.stack([inside & (found != IGNORE) for found, inside in warped]),
+        )
+
+    def _render(self, layers: Sequence[Layer]) -> Frames:
+        frames = [compose(layers, time, self._options.size) for time in self._times]
+        images, labels, valid = (np.stack(parts) for parts in zip(*frames, strict=True))
+        return images, labels, valid
+
+    def _shows(self, layers: Sequence[Layer]) -> bool:
+        """Whether frame 0 shows enough of every object to follow."""
+        pixels = np.bincount(compose(layers, 0.0, self._options.size)[1].ravel(), minlength=256)
+        return all(pixels[layer.slot] >= self._options.min_pixels for layer in layers if layer.slot)
+
+    def _draw_other(self, index: int, rng: np.random.Generator) -> _Other | None:
+        """Another image for a background, for an object that crosses, for both or for neither."""
+        behind, crosses = rng.uniform(size=2) < (self._motion.paste, self._motion.crossing)
+        if not (behind or crosses) or len(self._source) < 2:
+            return None
+        other = (index + int(rng.integers(1, len(self._source)))) % len(self._source)
+        return _Other(self._source.frame(other, 0), self._source.labels(other, 0), bool(behind), bool(crosses))
+
+    def _arrange(
+        self,
+        image: Image,
+        labels: LabelMap,
+        crop: Matrix,
+        ids: Sequence[int],
+        camera: Course,
+        other: _Other | None,
+        rng: np.random.Generator,
+    ) -> list[Layer]:
+        """Background first, then objects, the nearest last."""
+        size = self._options.size
+        moved = other is not None and other.behind
+        objects = []
+        for slot, identity in enumerate(ids, 1):
+            mask = labels == identity
+            middle = middle_of(warp_labels(mask.astype(np.uint8), crop, size)[0] > 0)
+            place, middle = self._place(crop, middle, rng) if moved else (crop, middle)
+            own = draw_course(rng, self._motion, size, middle=middle, factor=self._motion.own_factor)
+            objects.append(Layer(image, mask, place, (camera, own), slot))
+        if other is not None and other.crosses:
+            crossing = self._crossing(other, middle, camera, rng, slot=len(ids) + 1)
+            if crossing is not None:
+                objects.insert(int(rng.integers(len(objects) + 1)), crossing)
+        if other is not None and other.behind:
+            other_crop = draw_crop(rng, self._options.augmentation, other.labels.shape, size)
+            return [Layer(other.image, None, other_crop, (camera,), 0), *objects]
+        return [Layer(fill_holes(image, labels > 0), None, crop, (camera,), 0), *objects]
+
+    def _place(
+        self, crop: Matrix, middle: Point, rng: np.random.Generator, to: Point | None = None
+    ) -> tuple[Matrix, Point]:
+        """Another place (default: anywhere but at the edge) and size for what a crop shows around `middle`."""
+        height, width = self._options.size
+        to = rng.uniform(*_PLACED_MIDDLE, size=2) * (width, height) if to is None else to
+        shrink = 1.0 / rng.uniform(*_PLACED_SCALE)
+        way = (float(middle[0] - to[0]), float(middle[1] - to[1]))
+        return crop @ affine(to, angle=0.0, shear=0.0, factor=shrink, move=way), to
+
+    def _crossing(
+        self, other: _Other, target: Point, camera: Course, rng: np.random.Generator, *, slot: int
+    ) -> Layer | None:
+        """An object of another image on a straight way past `target`; None where that image has none."""
+        options = self._options
+        crop = draw_crop(rng, options.augmentation, other.labels.shape, options.size)
+        ids = pick_objects(
+            warp_labels(other.labels, crop, options.size)[0], rng, max_objects=1, min_pixels=options.min_pixels
+        )
+        if not ids:
+            return None
+        mask = other.labels == ids[0]
+        middle = middle_of(warp_labels(mask.astype(np.uint8), crop, options.size)[0] > 0)
+        heading = rng.uniform(0, 2 * np.pi)
+        half = np.array([np.cos(heading), np.sin(heading)]) * rng.uniform(0.1, 0.4) * min(options.size)
+        place, start = self._place(crop, middle, rng, to=target - half)
+        own = draw_course(rng, self._motion, options.size, middle=start, factor=self._motion.own_factor)
+        # Where an output position comes from moves against the object.
+        own.end[:2], own.bend[:2] = -2 * half, 0.0
+        free = slot <= options.max_objects and rng.uniform() < 0.5
+        return Layer(other.image, mask, place, (camera, own), slot if free else 0)
