@@ -65,13 +65,25 @@ def still_motion() -> ConfigDict:
 
 
 def source(kind: str, split: str) -> ConfigDict:
-    """Where videos come from: 'synthetic' (nothing to download), 'davis' or 'youtube_vos' (their trees)."""
+    """Where videos come from: 'synthetic' (nothing to download), 'davis', 'youtube_vos' or 'folder' (trees).
+
+    Training has two kinds more: 'static' (sets of still images) and 'mix' (several kinds, by weight).
+    """
     config = ConfigDict({"kind": kind})
     config.synthetic = ConfigDict(dataclasses.asdict(SyntheticConfig()))
     config.davis = ConfigDict({"root": "", "year": "2017", "split": split, "resolution": "480p"})
     valid = "valid" if split == "val" else split  # its own name for that split
     # 'annotated': the frames of meta.json, every 5th; 'all': every frame there is.
     config.youtube_vos = ConfigDict({"root": "", "split": valid, "frames": "annotated"})
+    config.folder = ConfigDict({"root": ""})
+    return config
+
+
+def static() -> ConfigDict:
+    """Sets of still images: the folder of each under `root`; '' leaves a set out."""
+    config = ConfigDict({"root": "", "voc_split": "trainval", "coco_split": "train2017"})
+    names = ("msra10k", "ecssd", "hku_is", "pascal_s", "voc2012_objects", "voc2012_classes", "coco", "images")
+    config.sets = ConfigDict(dict.fromkeys(names, ""))
     return config
 
 
@@ -81,6 +93,8 @@ def get_config() -> ConfigDict:
     config.model = model()
 
     config.data = source("davis", "train")
+    config.data.static = static()
+    config.data.mix = ConfigDict({"synthetic": 0.0, "davis": 0.0, "youtube_vos": 0.0, "folder": 0.0, "static": 0.0})
     config.data.size = (400, 400)  # height, width of training crops
     config.data.clip_length = 6  # frame 0 is the reference
     config.data.clip_stride = 6  # frames between the starts of clips: clips do not overlap
@@ -89,6 +103,7 @@ def get_config() -> ConfigDict:
     config.data.augmentation = augmentation()
     config.data.still_motion = still_motion()
     config.data.still_share = 0.0  # of clips made of single annotated frames of the same videos, moved as still images
+    config.data.epoch_clips = 0  # clips in an epoch; 0: every clip once
     config.data.threads = 2
 
     config.optimizer = ConfigDict()
@@ -103,6 +118,7 @@ def get_config() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.seed = 0
+    config.train.init_from = ""  # workdir of another run whose parameters a new run starts from
     config.train.steps = 70_000  # 100 epochs of about 700 clips
     config.train.batch_size = 1  # over all devices
     config.train.loss = "bsce_iou"  # Eq. 4; or 'ce'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import app, logging
@@ -44,9 +45,13 @@ def parse_flags(argv: list[str]) -> list[str]:
 def read_config(flag: Any, root: str | None) -> ConfigDict:
     """The config of a config flag, with the folder of --data_root in every section that reads a data set.
 
+    A mix has its data sets in folders of it (`FOLDERS`); otherwise it is the folder of the one data set.
+
     Raises:
       InputError: the config file is not there or cannot be read.
     """
+    from munet_jax.data.sources import FOLDERS, MIX  # takes a second: not before the flags are known to be right
+
     try:
         config = flag.value
         config.train.steps  # noqa: B018 - a file that failed to load shows it at the first field
@@ -54,6 +59,7 @@ def read_config(flag: Any, root: str | None) -> ConfigDict:
         raise InputError(f"--config: {' '.join(str(error).split())}; the configs are the files of configs/") from error
     if root:
         for section in (config.data, config.evaluation):
-            for tree in ("davis", "youtube_vos"):
-                section[tree].root = root
+            for kind, folder in FOLDERS.items():
+                if kind in section:
+                    section[kind].root = str(Path(root) / folder) if config.data.kind == MIX else root
     return config

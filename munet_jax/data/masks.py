@@ -18,6 +18,7 @@ from munet_jax.errors import InputError
 from munet_jax.files import atomic_path
 
 IGNORE = 255
+SOFT_THRESHOLD = 128
 MAX_GREY_ID = 32  # grey values above this are shades, not ids; a palette image may use every id
 
 _AS_PALETTE = "save it as a palette PNG, scaled with nearest neighbour only"
@@ -69,6 +70,22 @@ def read_mask(path: Path | str, *, objects: int | None = None) -> LabelMap:
         if too_high:
             raise InputError(f"{path}: has ids {_short(too_high)}, but at most {objects} objects are expected here")
     return labels
+
+
+def read_soft_mask(path: Path | str) -> LabelMap:
+    """Reads a grey mask whose values say how many people called a pixel the object: 1 from half of them on, else 0.
+
+    Raises:
+      InputError: missing or damaged file, colours, transparency, 16-bit pixels.
+    """
+    path = Path(path)
+    with open_image(path) as image:
+        if image.mode not in ("1", "L", "LA"):
+            raise InputError(
+                f"{path}: a grey mask is expected here, this one is {image.mode}; save it as 8-bit grey PNG"
+            )
+        grey = _opaque(path, np.array(image))[..., 0] if image.mode == "LA" else np.array(image.convert("L"))
+    return (grey >= SOFT_THRESHOLD).astype(np.uint8)
 
 
 def write_mask(path: Path | str, labels: np.ndarray) -> None:

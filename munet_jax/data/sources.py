@@ -1,50 +1,119 @@
-"""A `ClipSource` from a config section."""
+"""From config sections to sources: one for an evaluation, the weighted parts of a mix for training."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
+from munet_jax.data.coco import CocoSource
 from munet_jax.data.davis import DavisSource
+from munet_jax.data.folder import FolderSource
 from munet_jax.data.loader import Part
+from munet_jax.data.static import LAYOUTS, StaticSource
 from munet_jax.data.stills import FramesAsStills
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
 from munet_jax.data.youtube_vos import YouTubeVosSource
 from munet_jax.errors import InputError
 
-KINDS = ("synthetic", "davis", "youtube_vos")
+MIX = "mix"
+STATIC = "static"
+# Where the data sets of a mix lie under --data_root.
+FOLDERS = {"davis": "DAVIS", "youtube_vos": "YouTube-VOS", STATIC: "static", "folder": "videos"}
 
 
 def create_parts(config: ConfigDict) -> list[Part]:
-    """Open the training data that `config` describes: one source, or its videos and their single frames, moved as stills.
+    """Open the training data that `config` (see `source` in configs/common.py) describes, with its weights.
+
+    Of a kind with videos, `still_share` of the clips are made of single frames, moved as still images. The sets of
+    still images share their weight by their size, so that every image is seen equally often.
 
     Raises:
-      InputError: unknown kind, data that is not there, or a share that is none.
+      InputError: unknown kind or set, data that is not there, weights or a share that make no sense.
     """
-    source, share = create_source(config), config["still_share"]
+    share = config["still_share"]
     if not 0 <= share <= 1:
         raise InputError(f"config.data.still_share is {share}; a share lies between 0 and 1")
-    parts = [Part(source, 1 - share), Part(FramesAsStills(source), share)]
+    parts = []
+    for kind, weight in _weights(config).items():
+        if kind == STATIC:
+            sets = _static_sets(config[STATIC])
+            parts += [Part(source, weight * len(source) / sum(map(len, sets))) for source in sets]
+        else:
+            source = _open_videos(config, kind)
+            parts += [Part(source, weight * (1 - share)), Part(FramesAsStills(source), weight * share)]
     return [part for part in parts if part.weight > 0]
 
 
 def create_source(config: ConfigDict) -> ClipSource:
-    """Open the data that `config` (a section with `kind`, and that kind's own section) describes.
+    """Open the videos that `config` describes, for an evaluation.
 
     Raises:
-      InputError: unknown kind, or data that is not there.
+      InputError: a kind that has no videos, or data that is not there.
     """
-    kind = config["kind"]
-    if kind == "synthetic":
-        return SyntheticSource(SyntheticConfig(**config["synthetic"]))
-    if kind == "youtube_vos":
-        youtube = config["youtube_vos"]
-        if not youtube["root"]:
-            raise InputError("no data root: name the folder that holds train and valid by --data_root=DIR")
-        return YouTubeVosSource(youtube["root"], youtube["split"], frames=youtube["frames"])
-    if kind == "davis":
-        davis = config["davis"]
-        if not davis["root"]:
-            raise InputError("no data root: name the folder that holds JPEGImages and Annotations by --data_root=DIR")
-        return DavisSource(davis["root"], davis["split"], year=davis["year"], resolution=davis["resolution"])
-    raise InputError(f"data kind is {kind!r}; choose one of {', '.join(KINDS)}")
+    return _open_videos(config, config["kind"])
+
+
+def _weights(config: ConfigDict) -> dict[str, float]:
+    if config["kind"] != MIX:
+        return {config["kind"]: 1.0}
+    weights = {kind: weight for kind, weight in config[MIX].items() if weight}
+    if not weights or min(weights.values()) < 0:
+        raise InputError(f"config.data.mix is {dict(config[MIX])}; give at least one kind a weight above 0, none below")
+    return weights
+
+
+def _open_videos(config: ConfigDict, kind: str) -> ClipSource:
+    if kind not in OPENERS:
+        raise InputError(f"data kind is {kind!r}; videos are read of the kinds {', '.join(OPENERS)}")
+    return OPENERS[kind](config[kind])
+
+
+def _static_sets(config: ConfigDict) -> Sequence[StaticSource | CocoSource]:
+    """One source per set that has a folder."""
+    sets: list[StaticSource | CocoSource] = []
+    for name, folder in config["sets"].items():
+        if not folder:
+            continue
+        root = Path(_root(config, STATIC, "the sets of still images")) / folder
+        if name == "coco":
+            sets.append(CocoSource(root, config["coco_split"]))
+        else:
+            sets.append(StaticSource(root, name, split=config["voc_split"]))
+    if not sets:
+        names = ", ".join([*LAYOUTS, "coco"])
+        raise InputError(f"no set of still images: name the folder of one by --config.data.static.sets.NAME ({names})")
+    return sets
+
+
+def _open_synthetic(config: ConfigDict) -> ClipSource:
+    return SyntheticSource(SyntheticConfig(**config))
+
+
+def _open_davis(config: ConfigDict) -> ClipSource:
+    root = _root(config, "davis", "JPEGImages and Annotations")
+    return DavisSource(root, config["split"], year=config["year"], resolution=config["resolution"])
+
+
+def _open_youtube_vos(config: ConfigDict) -> ClipSource:
+    return YouTubeVosSource(_root(config, "youtube_vos", "train and valid"), config["split"], frames=config["frames"])
+
+
+def _open_folder(config: ConfigDict) -> ClipSource:
+    return FolderSource(_root(config, "folder", "JPEGImages and Annotations"))
+
+
+def _root(config: ConfigDict, kind: str, holds: str) -> str:
+    if not config["root"]:
+        raise InputError(f"no data root: name the folder that holds {holds} by --data_root=DIR (or {kind}.root)")
+    return config["root"]
+
+
+OPENERS: dict[str, Callable[[ConfigDict], ClipSource]] = {
+    "synthetic": _open_synthetic,
+    "davis": _open_davis,
+    "youtube_vos": _open_youtube_vos,
+    "folder": _open_folder,
+}

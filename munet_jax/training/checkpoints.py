@@ -20,6 +20,11 @@ def parameter_shapes(params: Any) -> dict[str, str]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.shape} {x.dtype}" for path, x in leaves}
 
 
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run left a checkpoint in `workdir`; creates nothing."""
+    return any(path.name.isdecimal() for path in (workdir / FOLDER).glob("*"))
+
+
 class Checkpoints:
     """The checkpoints of one workdir; the newest `keep` stay.
 
@@ -46,26 +51,46 @@ class Checkpoints:
         self._manager.save(step, args=arguments)
         self._manager.wait_until_finished()
 
-    def restore(self, template: TrainState, step: int | None = None) -> TrainState:
-        """Restore a step (default: the newest) into the structure of `template` (arrays or shapes).
+    def restore(self, template: TrainState) -> TrainState:
+        """The newest state, in the structure of `template` (arrays or shapes).
 
         Raises:
-          InputError: there is no such checkpoint, or it is of another model.
+          InputError: there is no checkpoint, or it is of another model.
         """
-        steps = sorted(self._manager.all_steps())
-        if not steps:
-            raise InputError(f"no checkpoint in {self.folder}; train first: python train.py --config ... --workdir ...")
-        step = steps[-1] if step is None else step
-        if step not in steps:
-            raise InputError(f"no checkpoint of step {step} in {self.folder}; there are {', '.join(map(str, steps))}")
-        self._check_model(template, step)
+        step = self._existing(None)
+        self._check_model(template.params, step)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template)
         restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         return jax.device_get(restored["state"])
 
-    def _check_model(self, template: TrainState, step: int) -> None:
+    def restore_variables(self, params: Any, step: int | None = None) -> tuple[dict[str, Any], int]:
+        """Parameters and statistics of a step (default: the newest), whatever optimizer made them, and the step.
+
+        Args:
+          params: arrays or shapes of the model that they are for.
+          step: which.
+
+        Raises:
+          InputError: there is no such checkpoint, or it is of another model.
+        """
+        step = self._existing(step)
+        self._check_model(params, step)
+        state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
+        return {name: state.get(name) or {} for name in ("params", "batch_stats")}, step
+
+    def _existing(self, step: int | None) -> int:
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise InputError(f"no checkpoint in {self.folder}; train first: python train.py --config ... --workdir ...")
+        if step is None:
+            return steps[-1]
+        if step not in steps:
+            raise InputError(f"no checkpoint of step {step} in {self.folder}; there are {', '.join(map(str, steps))}")
+        return step
+
+    def _check_model(self, params: Any, step: int) -> None:
         stored = self._manager.restore(step, args=ocp.args.Composite(model=ocp.args.JsonRestore()))["model"]
-        theirs, ours = stored["parameters"], parameter_shapes(template.params)
+        theirs, ours = stored["parameters"], parameter_shapes(params)
         if theirs == ours:
             return
         different = sorted(set(theirs.items()) ^ set(ours.items()))[0][0]

@@ -21,17 +21,18 @@ from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.files import atomic_path
 from munet_jax.models import create_model
-from munet_jax.training.checkpoints import Checkpoints
+from munet_jax.training.checkpoints import Checkpoints, has_checkpoint
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import AXIS, check_batch_size, parallel_step, replicate, split_batch, unreplicate
-from munet_jax.training.step import Batch, TrainState, create_state, make_train_step
+from munet_jax.training.restore import trained_variables
+from munet_jax.training.step import TrainState, abstract_batch, create_state, make_train_step
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:
-    """Train until `config.train.steps`, from the newest checkpoint in `workdir` if there is one.
+    """Train until `config.train.steps`: from the newest checkpoint in `workdir`, else from `config.train.init_from`.
 
     Args:
       config: a config of configs/.
@@ -46,7 +47,8 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     devices = jax.local_device_count()
     check_batch_size(config.train.batch_size, devices)
     parts, options = create_parts(config.data), clip_options(config.data)
-    epoch = max(1, count_clips(parts, options, stride=config.data.clip_stride) // config.train.batch_size)
+    clips = config.data.epoch_clips or count_clips(parts, options, stride=config.data.clip_stride)
+    epoch = max(1, clips // config.train.batch_size)
     model = create_model(config.model)
     schedule = create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=epoch)
     optimizer = create_optimizer(config.optimizer, schedule)
@@ -59,7 +61,12 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
         memory=config.train.memory,
         axis_name=AXIS,
     )
-    state = create_state(model, optimizer, abstract_batch(config, devices), config.train.seed)
+    state = create_state(
+        model, optimizer, abstract_batch(config, config.train.batch_size // devices), config.train.seed
+    )
+    if config.train.init_from and not has_checkpoint(workdir):  # the run's own state goes before
+        variables, _ = trained_variables(config, Path(config.train.init_from))
+        state = state.replace(**variables)
 
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
@@ -125,19 +132,6 @@ def bootstrap_schedule(config: ConfigDict) -> Any:
     if not warmup:
         return fraction
     return lambda step: 1.0 - (1.0 - fraction) * jax.numpy.minimum(step / warmup, 1.0)
-
-
-def abstract_batch(config: ConfigDict, devices: int) -> Batch:
-    """Shapes of one device's batch."""
-    b, t = config.train.batch_size // devices, config.data.clip_length
-    pixels = (b, t, *config.data.size)
-    shape = jax.ShapeDtypeStruct
-    return Batch(
-        frames=shape((*pixels, 3), np.uint8),
-        labels=shape(pixels, np.uint8),
-        valid=shape(pixels, np.bool_),
-        objects=shape((b, config.data.max_objects), np.bool_),
-    )
 
 
 def write_config(config: ConfigDict, workdir: Path) -> None:

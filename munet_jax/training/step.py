@@ -7,8 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
+from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array, Float, Int, Scalar, UInt8
 from munet_jax.errors import InputError
@@ -50,10 +52,27 @@ def one_hot_objects(labels: Int[Array, "b h w"] | UInt8[Array, "b h w"], n: int)
     return (labels[:, None] == slots[None, :, None, None]).astype(jnp.float32)
 
 
+def abstract_batch(config: ConfigDict, size: int) -> Batch:
+    """Shapes of a batch of `size` clips as `config.data` describes them."""
+    pixels = (size, config.data.clip_length, *config.data.size)
+    shape = jax.ShapeDtypeStruct
+    return Batch(
+        frames=shape((*pixels, 3), np.uint8),
+        labels=shape(pixels, np.uint8),
+        valid=shape(pixels, np.bool_),
+        objects=shape((size, config.data.max_objects), np.bool_),
+    )
+
+
+def create_variables(model: MUNet, batch: Batch, seed: int) -> dict[str, Any]:
+    """Parameters and statistics from a seed; `batch` gives the shapes and may be abstract."""
+    masks = jax.ShapeDtypeStruct((*batch.objects.shape, *batch.frames.shape[2:4]), jnp.float32)
+    return init_variables(model, seed, frames=batch.frames, masks=masks, objects=batch.objects)
+
+
 def create_state(model: MUNet, optimizer: optax.GradientTransformation, batch: Batch, seed: int) -> TrainState:
     """Initialise parameters and optimizer from a seed; `batch` gives the shapes and may be abstract."""
-    masks = jax.ShapeDtypeStruct((*batch.objects.shape, *batch.frames.shape[2:4]), jnp.float32)
-    variables = init_variables(model, seed, frames=batch.frames, masks=masks, objects=batch.objects)
+    variables = create_variables(model, batch, seed)
     params = variables["params"]
     opt_state = jax.jit(optimizer.init)(params)
     return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), opt_state)

@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from configs.testing import get_config
 from munet_jax.data.masks import read_mask
+from munet_jax.training.restore import trained_variables
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", "configs/testing.py"]
@@ -73,6 +76,25 @@ def test_a_killed_run_that_is_resumed_equals_one_that_was_not(finished: Path, tm
     assert "steps 1 to" not in result.stderr  # it went on, it did not start again
     assert before >= 2
     assert losses(tmp_path) == losses(finished)
+
+
+def test_a_run_that_starts_from_another_one_has_its_parameters(finished: Path, tmp_path: Path) -> None:
+    still = ["--config.optimizer.learning_rate=0.0", "--config.optimizer.schedule=constant", "--config.train.steps=1"]
+    options = [*CONFIG, *still, "--workdir", str(tmp_path / "new"), "--config.evaluation.after_training=False"]
+    line = error_line(run("train.py", *options, f"--config.train.init_from={tmp_path / 'nowhere'}"))
+    assert f"no checkpoints in {tmp_path / 'nowhere'}" in line
+    assert not (tmp_path / "new").exists()
+
+    result = run("train.py", *options, f"--config.train.init_from={finished}")
+    assert result.returncode == 0, result.stderr
+    (theirs, _), (ours, step) = (trained_variables(get_config(), folder) for folder in (finished, tmp_path / "new"))
+    assert step == 1
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+    # Resumed: the run's own state goes before the other's, which need not be there any more.
+    again = run("train.py", *options, "--config.train.steps=2", f"--config.train.init_from={tmp_path / 'nowhere'}")
+    assert again.returncode == 0, again.stderr
+    assert "steps 2 to 2" in again.stderr
 
 
 def test_evaluate_scores_a_finished_run_again(finished: Path, tmp_path: Path) -> None:

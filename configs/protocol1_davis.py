@@ -1,0 +1,16 @@
+"""The paper's protocol 1: DAVIS-2017's training videos alone.
+
+Command:   python train.py --config configs/protocol1_davis.py --workdir runs/protocol1 --data_root DAVIS
+Data:      DAVIS-2017, 480p (docs/data.md)
+Paper:     J&F 75.0 on DAVIS-2017 val from ImageNet's ResNet-50, 76.5 from a Mask R-CNN's
+Measured:  not measured
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    """All clips of six consecutive frames that do not overlap, about 700 an epoch, for 100 epochs."""
+    return common.get_config()

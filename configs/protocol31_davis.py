@@ -1,0 +1,19 @@
+"""The paper's protocol 3.1: still images, then DAVIS-2017.
+
+Command:   python train.py --config configs/protocol31_davis.py --workdir runs/protocol31 --data_root DAVIS
+           after protocol3_static, whose workdir it starts from (--config.train.init_from=DIR for another)
+Data:      DAVIS-2017, 480p (docs/data.md)
+Paper:     J&F 78.1 on DAVIS-2017 val
+Measured:  not measured
+"""
+
+from ml_collections import ConfigDict
+
+from configs import protocol1_davis
+
+
+def get_config() -> ConfigDict:
+    """As protocol1_davis, from the parameters that the still images gave."""
+    config = protocol1_davis.get_config()
+    config.train.init_from = "runs/protocol3"
+    return config

@@ -1,0 +1,19 @@
+"""The paper's protocol 3.2: still images, then DAVIS-2017 and YouTube-VOS 2018.
+
+Command:   python train.py --config configs/protocol32_davis_youtube.py --workdir runs/protocol32 --data_root DATA
+           after protocol3_static, whose workdir it starts from (--config.train.init_from=DIR for another)
+Data:      DATA/DAVIS and DATA/YouTube-VOS (docs/data.md)
+Paper:     J&F 81.9 on DAVIS-2017 val, G 80.3 on YouTube-VOS 2018 val
+Measured:  not measured
+"""
+
+from ml_collections import ConfigDict
+
+from configs import protocol2_davis_youtube
+
+
+def get_config() -> ConfigDict:
+    """As protocol2_davis_youtube, from the parameters that the still images gave."""
+    config = protocol2_davis_youtube.get_config()
+    config.train.init_from = "runs/protocol3"
+    return config

@@ -1,0 +1,24 @@
+"""The paper's pre-training for protocols 3.1 and 3.2: clips made of still images.
+
+Command:   python train.py --config configs/protocol3_static.py --workdir runs/protocol3 --data_root STATIC
+Data:      MSRA10K, VOC 2012, ECSSD, COCO 2017 and PASCAL-S, each in a folder of STATIC (docs/data.md)
+Measured:  not measured
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+# Sets and their folders; '--config.data.static.sets.coco=' leaves one out.
+SETS = {"msra10k": "MSRA10K", "voc2012_objects": "VOC2012", "ecssd": "ECSSD", "coco": "COCO", "pascal_s": "PASCAL-S"}
+# Of the complete sets: 10,000 + 2,913 + 1,000 + 117,266 (with objects) + 850.
+IMAGES = 132_029
+
+
+def get_config() -> ConfigDict:
+    """One clip of every image an epoch, for 10 epochs: flipped or not as a whole, moved smoothly, colours jittered."""
+    config = common.get_config()
+    config.data.kind = "static"
+    config.data.static.sets.update(SETS)
+    config.train.steps = 10 * IMAGES
+    return config

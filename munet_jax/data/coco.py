@@ -1,0 +1,160 @@
+"""COCO 2017 as a `ClipSource` of still images; its masks are polygons and run lengths in one JSON file.
+
+<root>/<split>/000000000009.jpg ...              split: train2017 or val2017
+<root>/annotations/instances_<split>.json
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from munet_jax.array_types import Image, LabelMap
+from munet_jax.data.clips import Video
+from munet_jax.data.images import read_image
+from munet_jax.data.masks import IGNORE
+from munet_jax.data.trees import is_unsafe
+from munet_jax.errors import InputError
+
+MAX_OBJECTS = 254
+
+
+class CocoSource:
+    """The images of a COCO split that show at least one object; every image is a still.
+
+    Of each object, the category and the compressed run lengths are held (about 100 bytes), in two arrays.
+    """
+
+    def __init__(self, root: Path | str, split: str = "train2017", *, name: str | None = None) -> None:
+        """Reads the annotations.
+
+        Raises:
+          InputError: pycocotools is not installed, no such folder or file, annotations of another form or with unsafe
+            names, an image that is not there.
+        """
+        if is_unsafe(split):
+            raise InputError(f"the split {split!r} is not a plain name; try train2017 or val2017")
+        root = Path(root).expanduser()
+        self.name = name or f"coco-{split}"
+        self._images = root / split
+        self._path = root / "annotations" / f"instances_{split}.json"
+        if not self._images.is_dir():
+            raise InputError(
+                f"{self._images}: there is no such folder; give the folder that holds {split}, annotations"
+            )
+        content = _read_json(self._path)
+        try:
+            self._index(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{self._path}: not COCO instances ({error!r}); unpack the archive again") from error
+
+    def _index(self, content: dict[str, Any]) -> None:
+        by_image: dict[int, list[dict[str, Any]]] = collections.defaultdict(list)
+        for annotation in content["annotations"]:
+            by_image[annotation["image_id"]].append(annotation)
+        images = [image for image in content["images"] if image["id"] in by_image]
+        self._names = tuple(self._checked_name(image["file_name"]) for image in images)
+        if not images:
+            raise InputError(f"{self._path}: no image has an object; unpack the archive again")
+        self._sizes = np.array([(image["height"], image["width"]) for image in images], np.int32)
+        self._category_names = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
+        counts: list[bytes] = []
+        categories: list[int] = []
+        first = [0]
+        for image in images:
+            for annotation in _back_to_front(by_image[image["id"]]):
+                counts.append(_run_lengths(annotation["segmentation"], int(image["height"]), int(image["width"])))
+                categories.append(0 if annotation.get("iscrowd") else int(annotation["category_id"]))
+            first.append(len(counts))
+        self._first = np.array(first, np.int64)
+        self._categories = np.array(categories, np.int32)
+        self._ends = np.cumsum([len(count) for count in counts], dtype=np.int64)
+        self._counts = b"".join(counts)
+
+    def _checked_name(self, name: str) -> str:
+        if is_unsafe(name):
+            raise InputError(
+                f"{self._path}: the image {name!r} is not a plain file name; nothing outside the root is read"
+            )
+        if not (self._images / name).is_file():
+            raise InputError(f"{self._images / name}: listed, but there is no such image; unpack the archive again")
+        return name
+
+    def __len__(self) -> int:
+        """The number of images with objects."""
+        return len(self._names)
+
+    def video(self, index: int) -> Video:
+        """One image, as a video of one frame; categories by id."""
+        name = Path(self._names[index]).stem
+        things = [int(c) for c in self._categories[self._first[index] : self._first[index + 1]] if c]
+        categories = {slot: self._category_names.get(category, "") for slot, category in enumerate(things, 1)}
+        return Video(name, (name,), (0,), categories, still=True)
+
+    def frame(self, index: int, frame: int) -> Image:
+        """The image, RGB uint8 [h, w, 3]; `frame` is 0. Raises InputError for an unreadable file."""
+        path = self._images / self._names[index]
+        image = read_image(path)
+        height, width = self._sizes[index]
+        if image.shape[:2] != (height, width):
+            sizes = f"{image.shape[1]} x {image.shape[0]}, but {self._path.name} says {width} x {height}"
+            raise InputError(f"{path}: the image is {sizes} (width x height); unpack the archive again")
+        return image
+
+    def labels(self, index: int, frame: int) -> LabelMap:
+        """Label map, uint8 [h, w]: ids 1, 2, ... from the largest object to the smallest; crowds are 255, 'ignore'."""
+        height, width = (int(side) for side in self._sizes[index])
+        labels = np.zeros((height, width), np.uint8)
+        slot = 0
+        for number in range(self._first[index], self._first[index + 1]):
+            start = int(self._ends[number - 1]) if number else 0
+            counts = self._counts[start : int(self._ends[number])]
+            crowd = not self._categories[number]
+            slot += not crowd
+            labels[_mask_api().decode({"size": [height, width], "counts": counts}) > 0] = IGNORE if crowd else slot
+        return labels
+
+
+def _mask_api() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise InputError("COCO masks need pycocotools: pip install 'munet_jax[coco]'") from error
+    return mask
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file; unpack the annotations archive") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); unpack it again") from error
+
+
+def _back_to_front(annotations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Crowds first, then from large to small, so that what lies on top is drawn last; at most 254 objects."""
+    crowds = [annotation for annotation in annotations if annotation.get("iscrowd")]
+    objects = [annotation for annotation in annotations if not annotation.get("iscrowd")]
+    objects.sort(key=lambda annotation: -float(annotation["area"]))
+    return crowds + objects[:MAX_OBJECTS]
+
+
+def _run_lengths(segmentation: Any, height: int, width: int) -> bytes:
+    """Compressed run lengths of polygons (all parts of one object) or of run lengths in either form."""
+    api = _mask_api()
+    encoded = segmentation if _is_compressed(segmentation) else api.frPyObjects(segmentation, height, width)
+    merged = api.merge(encoded) if isinstance(encoded, list) else encoded
+    counts = merged["counts"]
+    return counts if isinstance(counts, bytes) else counts.encode("ascii")
+
+
+def _is_compressed(segmentation: Any) -> bool:
+    return isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list)
