@@ -65,7 +65,7 @@ def still_motion() -> ConfigDict:
 
 
 def source(kind: str, split: str) -> ConfigDict:
-    """Where videos come from: 'synthetic' (nothing to download), 'davis', 'youtube_vos' or 'folder' (trees).
+    """Where videos come from: 'synthetic' (nothing to download), 'davis', 'youtube_vos', 'folder' (trees), 'tfds'.
 
     Training has two kinds more: 'static' (sets of still images) and 'mix' (several kinds, by weight).
     """
@@ -76,6 +76,8 @@ def source(kind: str, split: str) -> ConfigDict:
     # 'annotated': the frames of meta.json, every 5th; 'all': every frame there is.
     config.youtube_vos = ConfigDict({"root": "", "split": valid, "frames": "annotated"})
     config.folder = ConfigDict({"root": ""})
+    # Prepared by `munet prepare`, or the catalogue's own davis/480p (whose val is called validation).
+    config.tfds = ConfigDict({"data_dir": "", "dataset": "", "split": split})
     return config
 
 
@@ -94,7 +96,8 @@ def get_config() -> ConfigDict:
 
     config.data = source("davis", "train")
     config.data.static = static()
-    config.data.mix = ConfigDict({"synthetic": 0.0, "davis": 0.0, "youtube_vos": 0.0, "folder": 0.0, "static": 0.0})
+    kinds = ("synthetic", "davis", "youtube_vos", "folder", "tfds", "static")
+    config.data.mix = ConfigDict(dict.fromkeys(kinds, 0.0))
     config.data.size = (400, 400)  # height, width of training crops
     config.data.clip_length = 6  # frame 0 is the reference
     config.data.clip_stride = 6  # frames between the starts of clips: clips do not overlap

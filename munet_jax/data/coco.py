@@ -100,13 +100,17 @@ class CocoSource:
 
     def frame(self, index: int, frame: int) -> Image:
         """The image, RGB uint8 [h, w, 3]; `frame` is 0. Raises InputError for an unreadable file."""
-        path = self._images / self._names[index]
+        path = self.frame_file(index, frame)
         image = read_image(path)
         height, width = self._sizes[index]
         if image.shape[:2] != (height, width):
             sizes = f"{image.shape[1]} x {image.shape[0]}, but {self._path.name} says {width} x {height}"
             raise InputError(f"{path}: the image is {sizes} (width x height); unpack the archive again")
         return image
+
+    def frame_file(self, index: int, frame: int) -> Path:
+        """The file of an image, as it lies there."""
+        return self._images / self._names[index]
 
     def labels(self, index: int, frame: int) -> LabelMap:
         """Label map, uint8 [h, w]: ids 1, 2, ... from the largest object to the smallest; crowds are 255, 'ignore'."""

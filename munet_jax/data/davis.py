@@ -66,15 +66,26 @@ def _resolution_folders(root: Path, resolution: str) -> tuple[Path, Path]:
 def _list_file(root: Path, split: str, year: str, resolution: str) -> Path:
     if is_unsafe(split):
         raise InputError(f"the split {split!r} is not a plain name; try train or val")
-    folders = [root / "ImageSets" / year]
-    if year == "2016":
-        folders.append(root / "ImageSets" / resolution)  # where DAVIS-2016's own archive has its lists
+    folders = _list_folders(root, year, resolution)
     for folder in folders:
         if (folder / f"{split}.txt").is_file():
             return folder / f"{split}.txt"
     existing = sorted(f"{path.parent.name}/{path.stem}" for path in (root / "ImageSets").glob("*/*.txt"))
     missing = folders[0] / f"{split}.txt"
     raise InputError(f"{missing}: there is no such list; lists found (year/split): {', '.join(existing) or 'none'}")
+
+
+def _list_folders(root: Path, year: str, resolution: str) -> list[Path]:
+    folders = [root / "ImageSets" / year]
+    if year == "2016":
+        folders.append(root / "ImageSets" / resolution)  # where DAVIS-2016's own archive has its lists
+    return folders
+
+
+def list_splits(root: Path, year: str, resolution: str = "480p") -> list[str]:
+    """The splits of a DAVIS tree that have a list."""
+    folders = _list_folders(root, year, resolution)
+    return sorted({path.stem for folder in folders for path in folder.glob("*.txt")})
 
 
 def _video_names(list_file: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +20,16 @@ WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # more than 8 bits i
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[PILImage.Image]:
+def open_image(path: Path | str, content: bytes | None = None) -> Iterator[PILImage.Image]:
     """Opens an image with Pillow; whatever goes wrong with the file inside the block is an InputError that names it.
+
+    With `content`, that is decoded, and `path` is what errors call it.
 
     Raises:
       InputError: no such file, not an image, or an image that ends too early.
     """
     try:
-        with PILImage.open(path) as image:
+        with PILImage.open(path if content is None else io.BytesIO(content)) as image:
             yield image
     except InputError:
         raise
@@ -39,8 +42,8 @@ def open_image(path: Path) -> Iterator[PILImage.Image]:
         raise InputError(f"{path}: cannot be read ({error}); the file is damaged or cut off, copy it again") from error
 
 
-def read_image(path: Path | str) -> Image:
-    """Reads a frame as RGB uint8 [h, w, 3].
+def read_image(path: Path | str, content: bytes | None = None) -> Image:
+    """Reads a frame as RGB uint8 [h, w, 3], from a file, or from the encoded `content` that errors call `path`.
 
     Grey, palette and CMYK images are converted, transparency is dropped, and the EXIF orientation is not applied: data
     sets store label maps for the pixels as they lie in the file.
@@ -48,8 +51,7 @@ def read_image(path: Path | str) -> Image:
     Raises:
       InputError: the file is missing, unreadable, cut off, or has more than 8 bits in a channel.
     """
-    path = Path(path)
-    with open_image(path) as image:
+    with open_image(path, content) as image:
         if image.mode in WIDE_MODES:
             raise InputError(f"{path}: has {image.mode} pixels, more than 8 bits in a channel; save it as 8-bit RGB")
         if image.mode == "P":
@@ -59,7 +61,7 @@ def read_image(path: Path | str) -> Image:
 
 def image_size(path: Path | str) -> tuple[int, int]:
     """(height, width) of an image, from its header. Raises InputError as `read_image` does."""
-    with open_image(Path(path)) as image:
+    with open_image(path) as image:
         return image.height, image.width
 
 

@@ -105,6 +105,18 @@ def _open_folder(config: ConfigDict) -> ClipSource:
     return FolderSource(_root(config, "folder", "JPEGImages and Annotations"))
 
 
+def _open_tfds(config: ConfigDict) -> ClipSource:
+    from munet_jax.data.tfds.source import CatalogueDavisSource, PreparedSource  # takes seconds: only where it is used
+
+    data_dir, dataset = config["data_dir"], config["dataset"]
+    if not data_dir or not dataset:
+        raise InputError(
+            "no prepared dataset: give --config.data.tfds.data_dir=DIR and dataset, such as munet_davis/2017"
+        )
+    catalogue = dataset.split("/")[0] == "davis"
+    return (CatalogueDavisSource if catalogue else PreparedSource)(data_dir, dataset, config["split"])
+
+
 def _root(config: ConfigDict, kind: str, holds: str) -> str:
     if not config["root"]:
         raise InputError(f"no data root: name the folder that holds {holds} by --data_root=DIR (or {kind}.root)")
@@ -116,4 +128,5 @@ OPENERS: dict[str, Callable[[ConfigDict], ClipSource]] = {
     "davis": _open_davis,
     "youtube_vos": _open_youtube_vos,
     "folder": _open_folder,
+    "tfds": _open_tfds,
 }

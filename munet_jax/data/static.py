@@ -105,7 +105,11 @@ class StaticSource:
 
     def frame(self, index: int, frame: int) -> Image:
         """The image, RGB uint8 [h, w, 3]; `frame` is 0. Raises InputError for an unreadable file."""
-        return read_image(self._images / self._names[index])
+        return read_image(self.frame_file(index, frame))
+
+    def frame_file(self, index: int, frame: int) -> Path:
+        """The file of an image, as it lies there."""
+        return self._images / self._names[index]
 
     def labels(self, index: int, frame: int) -> LabelMap:
         """Its label map, uint8 [h, w]; `frame` is 0. Raises InputError: unreadable, or of another size than the image."""

@@ -55,7 +55,7 @@ class TreeSource:
 
     def frame(self, index: int, frame: int) -> Image:
         """Frame `frame` of video `index`: RGB uint8 [h, w, 3]. Raises InputError for an unreadable file."""
-        return read_image(self._frame_path(index, frame))
+        return read_image(self.frame_file(index, frame))
 
     def labels(self, index: int, frame: int) -> LabelMap:
         """Label map of an annotated frame: uint8 [h, w].
@@ -69,14 +69,15 @@ class TreeSource:
             count = f"{len(files.video.annotated)} of {len(files.video.frame_names)} frames of the video have one"
             raise InputError(f"{path}: this frame has no label map ({count}); ask for annotated frames only")
         labels = read_mask(path)
-        frame_path = self._frame_path(index, frame)
+        frame_path = self.frame_file(index, frame)
         frame_size = image_size(frame_path)
         if labels.shape != frame_size:
             sizes = f"{_size(labels.shape)}, but its frame {frame_path} is {_size(frame_size)}"
             raise InputError(f"{path}: the label map is {sizes} (width x height); take both from one resolution")
         return (labels > 0).astype(np.uint8) if self._merge_objects else labels
 
-    def _frame_path(self, index: int, frame: int) -> Path:
+    def frame_file(self, index: int, frame: int) -> Path:
+        """The file of a frame, as it lies there."""
         files = self._videos[index]
         return files.frames / f"{files.video.frame_names[frame]}{files.suffixes[frame]}"
 

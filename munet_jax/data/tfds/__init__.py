@@ -1,0 +1,1 @@
+"""TFDS datasets of this package: builders, preparing them, reading them. TensorFlow is not needed for any of it."""
