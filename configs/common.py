@@ -107,7 +107,10 @@ def get_config() -> ConfigDict:
     config.data.still_motion = still_motion()
     config.data.still_share = 0.0  # of clips made of single annotated frames of the same videos, moved as still images
     config.data.epoch_clips = 0  # clips in an epoch; 0: every clip once
-    config.data.threads = 2
+    config.data.threads = 2  # batches made at the same time, per worker
+    config.data.workers = 0  # processes that make batches; 0: threads of this one
+    config.data.on_error = "stop"  # at an unreadable clip; 'skip' takes another one and counts
+    config.data.fake = False  # one batch again and again, to tell the loader's time from the device's
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 2e-5

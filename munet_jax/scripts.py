@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, logging
-from ml_collections import ConfigDict
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
 from munet_jax.errors import InputError
 
@@ -19,16 +19,44 @@ def run(main: Callable[[list[str]], Any]) -> None:
     """Parse flags and run `main`; an InputError ends in one line on stderr and exit code 2."""
 
     def guarded(argv: list[str]) -> int:
-        try:
-            main(argv)
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return EXIT_BAD_INPUT
-        return 0
+        return exit_code_of(lambda: main(argv) or 0)
 
     # jax reports every kind of device that it does not find.
     logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=parse_flags)
+
+
+def exit_code_of(action: Callable[[], int]) -> int:
+    """The exit code of an action; an InputError is one line on stderr."""
+    try:
+        return action()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+
+
+def parse_config(path: str, arguments: Sequence[str]) -> ConfigDict:
+    """A config file with overrides and --data_root, for programs that do not run through absl.
+
+    Raises:
+      InputError: a file, field or flag that does not exist.
+    """
+    # Config files import one another as `configs.name`; only Python scripts have their folder on the path already.
+    sys.path.append(str(Path(path).resolve().parent.parent))
+    values, argv = flags.FlagValues(), ["munet", f"--config={path}", *arguments]
+    config = config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True, sys_argv=argv)
+    flags.DEFINE_string("data_root", None, "", flag_values=values)
+    try:
+        values(argv)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, flags.Error) as error:
+        raise InputError(config_error(error)) from error
+    return read_config(config, values.data_root)
+
+
+def config_error(error: Exception) -> str:
+    """One line about a config file or field; ml_collections puts its suggestion on a second one."""
+    text = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\n", " ")
+    return f"config: {text}; configs/common.py lists every field"
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -36,9 +64,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        # ml_collections reports unknown fields as AttributeError, with a suggestion on a second line.
-        text = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\n", " ")
-        print(f"error: config: {text}; configs/common.py lists every field", file=sys.stderr)
+        print(f"error: {config_error(error)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
 
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import grain
 import numpy as np
+from absl import logging
 
 from munet_jax.data.clips import ClipOptions, ClipSource
 from munet_jax.data.sampling import ClipIndex, Sample, sample_clip
 from munet_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
+
+ON_ERROR = ("stop", "skip")
+SKIP_TRIES = 20  # unreadable clips in a row after which skipping gives up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,8 @@ def make_loader(
     stride: int = 1,
     start_step: int = 0,
     threads: int = 2,
+    workers: int = 0,
+    on_error: str = "stop",
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
@@ -54,6 +61,9 @@ def make_loader(
       stride: annotated frames between the starts of clips; `options.length` means clips that do not overlap.
       start_step: the first batch to give; a resumed run passes the number of steps it has done.
       threads: how many batches are made at the same time in the background; 0 makes each when it is asked for.
+      workers: processes that make batches, with `threads` each; 0 makes them in this one. They import the program anew.
+      on_error: what an unreadable clip does: 'stop' the iteration, or 'skip' it: another one is drawn in its place, and
+        the batch's `skipped` (int32 [b]) counts.
       process_index: which of the processes this is.
       process_count: how many processes train together.
 
@@ -62,6 +72,8 @@ def make_loader(
         raises, also where a background thread met it.
     """
     _check_numbers(batch_size, seed, start_step, threads, process_index, process_count)
+    if on_error not in ON_ERROR:
+        raise InputError(f"config.data.on_error is {on_error!r}; choose one of {', '.join(ON_ERROR)}")
     streams = [
         grain.MapDataset.source(ClipIndex(part.source, options.length, stride))
         .seed(seed)
@@ -71,12 +83,20 @@ def make_loader(
         for number, part in enumerate(parts)
     ]
     clips = grain.MapDataset.mix(streams, weights=[part.weight for part in parts]) if len(parts) > 1 else streams[0]
-    read = functools.partial(_read_sample, sources=[part.source for part in parts], options=options)
+    sources = [part.source for part in parts]
+    read = functools.partial(_read_sample, sources=sources, options=options, skip=on_error == "skip", stride=stride)
     # The random numbers of a sample follow from its place in the endless stream, so the slices come after the draw.
     samples = clips.seed(seed).random_map(read).slice(slice(process_index, None, process_count))
     batches = samples.batch(batch_size // process_count, drop_remainder=True).slice(slice(start_step, None))
-    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    return iter(batches.to_iter_dataset(reading))
+    stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
+    if workers:
+        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+    return iter(stream)
+
+
+def fake_loader(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The first batch, again and again: what a run would cost if data were free."""
+    return itertools.repeat(next(batches))
 
 
 def count_clips(parts: Sequence[Part], options: ClipOptions, *, stride: int = 1) -> int:
@@ -92,10 +112,26 @@ class _Clip(NamedTuple):
 
 
 def _read_sample(
-    clip: _Clip, rng: np.random.Generator, *, sources: Sequence[ClipSource], options: ClipOptions
+    clip: _Clip,
+    rng: np.random.Generator,
+    *,
+    sources: Sequence[ClipSource],
+    options: ClipOptions,
+    skip: bool,
+    stride: int,
 ) -> Sample:
-    video, start = clip.place
-    return sample_clip(sources[clip.part], video, start, rng, options)
+    source, (video, start) = sources[clip.part], clip.place
+    for skipped in range(SKIP_TRIES):
+        try:
+            return sample_clip(source, video, start, rng, options) | {"skipped": np.array(skipped, np.int32)}
+        except InputError as error:
+            if not skip:
+                raise
+            logging.warning("clip skipped: %s", error)
+            reason = error
+        index = ClipIndex(source, options.length, stride)
+        video, start = index[int(rng.integers(len(index)))]
+    raise InputError(f"{source.name}: {SKIP_TRIES} clips in a row cannot be read; the last: {reason}")
 
 
 def _check_numbers(

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from munet_jax.data.clips import ClipOptions
-from munet_jax.data.loader import Part, count_clips, make_loader
+from munet_jax.data.loader import Part, count_clips, fake_loader, make_loader
 from munet_jax.data.sources import create_parts
 from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
@@ -23,7 +23,7 @@ from munet_jax.files import atomic_path
 from munet_jax.models import create_model
 from munet_jax.training.checkpoints import Checkpoints, has_checkpoint
 from munet_jax.training.optimizer import create_optimizer, create_schedule
-from munet_jax.training.parallel import AXIS, check_batch_size, parallel_step, replicate, split_batch, unreplicate
+from munet_jax.training.parallel import AXIS, check_batch_size, parallel_step, replicate, to_devices, unreplicate
 from munet_jax.training.restore import trained_variables
 from munet_jax.training.step import TrainState, abstract_batch, create_state, make_train_step
 
@@ -83,7 +83,11 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
             stride=config.data.clip_stride,
             start_step=first,
             threads=config.data.threads,
+            workers=config.data.workers,
+            on_error=config.data.on_error,
         )
+        if config.data.fake:
+            batches = fake_loader(batches)
         with MetricsLog(workdir / METRICS_FILE, first, config.train.steps) as log:
             log.announce(config, parts, state, devices)
             return run_steps(config, parallel_step(step), state, batches, checkpoints, log, devices)
@@ -103,9 +107,9 @@ def run_steps(
     """The loop itself. The host waits for the device only where it logs or saves."""
     total = config.train.steps
     replicas = replicate(state)
+    waiting = to_devices(log.watch(batches), devices)
     for number in range(int(state.step) + 1, total + 1):
-        batch = split_batch(next(batches), devices)
-        replicas, metrics = step(replicas, batch)
+        replicas, metrics = step(replicas, next(waiting))
         if number % config.train.log_every == 0 or number == total:
             log.record(number, {name: float(value[0]) for name, value in metrics.items()})
         if number % config.train.checkpoint_every == 0 or number == total:
@@ -153,6 +157,7 @@ class MetricsLog:
         interval = 0.5 if sys.stderr.isatty() else 15.0
         self._bar = tqdm(total=total, initial=first, unit="step", desc="train", mininterval=interval, miniters=1)
         self._last = (time.monotonic(), first)
+        self._waited, self._skipped = 0.0, 0
 
     def __enter__(self) -> MetricsLog:
         """Nothing to open: the file is."""
@@ -176,12 +181,27 @@ class MetricsLog:
             file=sys.stderr,
         )
 
+    def watch(self, batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+        """The same batches; the time spent waiting for them and the clips that were skipped are logged."""
+        while True:
+            start = time.monotonic()
+            batch = next(batches)
+            self._waited += time.monotonic() - start
+            self._skipped += int(batch["skipped"].sum())
+            yield batch
+
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Write one line and move the bar."""
         now, before = time.monotonic(), self._last
-        rate = (step - before[1]) / max(now - before[0], 1e-9)
-        self._last = (now, step)
-        self._file.write(json.dumps({"step": step, **metrics, "steps_per_second": round(rate, 3)}) + "\n")
+        seconds = max(now - before[0], 1e-9)
+        speed = {
+            "steps_per_second": round((step - before[1]) / seconds, 3),
+            "data_wait": round(self._waited / seconds, 4),
+        }
+        if self._skipped:
+            speed["skipped_clips"] = self._skipped  # since the run began
+        self._last, self._waited = (now, step), 0.0
+        self._file.write(json.dumps({"step": step, **metrics, **speed}) + "\n")
         self._file.flush()
         self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
         self._bar.update(step - self._bar.n)

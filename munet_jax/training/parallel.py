@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from munet_jax.errors import InputError
 from munet_jax.training.step import Batch, TrainState, TrainStep
 
 AXIS = "batch"
+PREFETCHED = 2  # batches that wait on the devices
 
 
 def parallel_step(step: TrainStep) -> Any:
@@ -51,3 +53,8 @@ def split_batch(batch: dict[str, np.ndarray], devices: int) -> Batch:
         return x.reshape(devices, x.shape[0] // devices, *x.shape[1:])
 
     return Batch(**{name: split(batch[name]) for name in ("frames", "labels", "valid", "objects")})
+
+
+def to_devices(batches: Iterator[dict[str, np.ndarray]], devices: int) -> Iterator[Batch]:
+    """Split batches, copied to their devices while the step before runs."""
+    return jax_utils.prefetch_to_device((split_batch(batch, devices) for batch in batches), PREFETCHED)

@@ -11,7 +11,7 @@ import pytest
 
 from munet_jax.data.clips import ClipOptions
 from munet_jax.data.davis import DavisSource
-from munet_jax.data.loader import Part, count_clips, make_loader
+from munet_jax.data.loader import Part, count_clips, fake_loader, make_loader
 from munet_jax.data.objects import pick_objects
 from munet_jax.data.sampling import ClipIndex, sample_clip
 from munet_jax.data.transforms import AugmentationConfig
@@ -276,6 +276,27 @@ def test_errors_of_worker_threads_surface(threads: int) -> None:
     loader = _loader(memory_source(videos=3, broken=(1,)), threads=threads)
     with pytest.raises(InputError, match="^video1: cannot be read"):
         _take(loader, 50)
+
+
+def test_unreadable_clips_are_skipped_and_counted_where_asked_for() -> None:
+    source = memory_source(videos=3, broken=(1,))
+    batches = _take(_loader(source, on_error="skip", threads=2), 12)
+    assert all((batch["video"] != 1).all() for batch in batches)
+    assert sum(int(batch["skipped"].sum()) for batch in batches) >= 12  # a third of 48 clips, and some redrawn twice
+    for first, second in zip(batches, _take(_loader(source, on_error="skip", threads=0), 12), strict=True):
+        _assert_equal(first, second)
+    with pytest.raises(InputError, match="20 clips in a row cannot be read; the last: video0: cannot be read"):
+        next(_loader(memory_source(videos=1, broken=(0,)), on_error="skip"))
+    with pytest.raises(InputError, match="on_error is 'ignore'; choose one of stop, skip"):
+        _loader(source, on_error="ignore")
+
+
+def test_fake_data_is_the_first_batch_again_and_again() -> None:
+    loader = _loader(memory_source())
+    fake = fake_loader(_loader(memory_source()))
+    first = next(loader)
+    for _ in range(3):
+        _assert_equal(next(fake), first)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,24 @@ def test_a_killed_run_that_is_resumed_equals_one_that_was_not(finished: Path, tm
     assert losses(tmp_path) == losses(finished)
 
 
+def test_where_batches_are_made_changes_nothing(finished: Path, tmp_path: Path) -> None:
+    options = [*CONFIG, "--config.evaluation.after_training=False", "--workdir", str(tmp_path)]
+    result = run("train.py", *options, "--config.data.workers=2")
+    assert result.returncode == 0, result.stderr
+    assert losses(tmp_path) == losses(finished)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(0.0 <= row["data_wait"] <= 1.0 for row in rows)
+
+
+def test_fake_data_repeats_one_batch(finished: Path, tmp_path: Path) -> None:
+    still = ["--config.optimizer.learning_rate=0.0", "--config.optimizer.schedule=constant", "--config.train.steps=3"]
+    options = [*CONFIG, *still, "--config.evaluation.after_training=False", "--config.train.bootstrap_warmup=0"]
+    result = run("train.py", *options, "--config.data.fake=True", "--workdir", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert len(losses(tmp_path)) == 3
+    assert len(set(losses(tmp_path).values())) == 1  # nothing learned, nothing new to see
+
+
 def test_a_run_that_starts_from_another_one_has_its_parameters(finished: Path, tmp_path: Path) -> None:
     still = ["--config.optimizer.learning_rate=0.0", "--config.optimizer.schedule=constant", "--config.train.steps=1"]
     options = [*CONFIG, *still, "--workdir", str(tmp_path / "new"), "--config.evaluation.after_training=False"]

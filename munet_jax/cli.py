@@ -1,0 +1,127 @@
+"""The command `munet`: one subcommand per thing that a user does with videos and data sets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from munet_jax.errors import InputError
+from munet_jax.scripts import exit_code_of, parse_config
+
+EXIT_PROBLEMS = 1
+SHEET_CLIPS = 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; an InputError ends in one line on stderr and exit code 2."""
+    parser = create_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not options.takes_config:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return exit_code_of(lambda: options.run(options, rest))
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """All subcommands."""
+    parser = argparse.ArgumentParser(prog="munet", description="Motion uncertainty-aware video object segmentation.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    prepare = commands.add_parser("prepare", help="make a TFDS dataset of an unpacked data set")
+    prepare.add_argument("dataset", metavar="DATASET", help="such as munet_davis/2017 (a wrong name lists them all)")
+    prepare.add_argument("--source", type=Path, required=True, help="the folder that the data set was unpacked into")
+    prepare.add_argument("--data-dir", type=Path, required=True, help="where prepared datasets lie")
+    prepare.set_defaults(run=run_prepare, takes_config=False)
+
+    check = commands.add_parser(
+        "check-data", help="open every file of a config's data; --config.FIELD=VALUE and --data_root as in train.py"
+    )
+    check.add_argument("--config", required=True, help="one of configs/*.py")
+    check.add_argument("--sheet", type=Path, help="where to draw training clips as the network sees them (.png)")
+    check.set_defaults(run=run_check_data, takes_config=True)
+
+    masks = commands.add_parser("check-masks", help="open every label map below a folder")
+    masks.add_argument("folder", metavar="DIR", type=Path, help="of label maps, one folder per video")
+    masks.add_argument("--frames", type=Path, help="the folder of frames, with the same folders in it")
+    masks.set_defaults(run=run_check_masks, takes_config=False)
+    return parser
+
+
+def run_prepare(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet prepare`."""
+    from munet_jax.data.tfds.prepare import prepare
+
+    print(f"prepared: {prepare(options.dataset, options.source, options.data_dir)}")
+    return 0
+
+
+def run_check_data(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """`munet check-data`: training and evaluation data of a config, and a picture of samples."""
+    from munet_jax.data.checks import Report, check_source
+    from munet_jax.data.sources import create_parts, create_source
+
+    config = parse_config(options.config, rest)
+    videos = config.copy_and_resolve_references()
+    videos.data.still_share = 0.0  # frames that are moved as stills are those of the videos
+    problems: list[str] = []
+    reports: dict[str, Report] = {}
+    for called, opened in (
+        ("config.data", lambda: [part.source for part in create_parts(videos.data)]),
+        ("config.evaluation", lambda: [create_source(config.evaluation)]),
+    ):
+        try:
+            sources = opened()
+        except InputError as error:  # what cannot be listed cannot be looked at
+            problems.append(f"{called}: {error}")
+            continue
+        reports |= {source.name: check_source(source) for source in sources if source.name not in reports}
+    problems += [problem for report in reports.values() for problem in report.problems]
+    if options.sheet is not None and not problems:
+        draw_sheet(config, options.sheet)
+    for name, report in reports.items():
+        print(f"{name}: {report.frames} frames and {report.masks} label maps opened, {len(report.problems)} problems")
+    return tell(problems)
+
+
+def draw_sheet(config: ConfigDict, path: Path) -> None:
+    """Draw a batch of training clips."""
+    from munet_jax.data.loader import make_loader
+    from munet_jax.data.sources import create_parts
+    from munet_jax.training.loop import clip_options
+    from munet_jax.visualization.overlays import save_png
+    from munet_jax.visualization.samples import contact_sheet
+
+    batches = make_loader(
+        create_parts(config.data),
+        clip_options(config.data),
+        batch_size=SHEET_CLIPS,
+        seed=config.train.seed,
+        stride=config.data.clip_stride,
+        threads=0,
+    )
+    save_png(path, contact_sheet(next(batches)))
+    print(f"picture:  {path}")
+
+
+def run_check_masks(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet check-masks`."""
+    from munet_jax.data.checks import check_masks
+
+    report = check_masks(options.folder, options.frames)
+    print(f"{options.folder}: {report.masks} label maps and the sizes of {report.frames} frames looked at")
+    return tell(report.problems)
+
+
+def tell(problems: Sequence[str]) -> int:
+    """Print problems on stderr; the exit code."""
+    for problem in problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    print(f"{len(problems)} problems" if problems else "no problems")
+    return EXIT_PROBLEMS if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

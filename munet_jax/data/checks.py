@@ -1,0 +1,181 @@
+"""Looking for trouble in data before a training run does: every file opened, every problem listed."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from munet_jax.array_types import LabelMap
+from munet_jax.data.clips import ClipSource, Video
+from munet_jax.data.images import image_size, list_images, natural_key
+from munet_jax.data.masks import IGNORE, read_mask
+from munet_jax.errors import InputError
+
+THREADS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+      problems: one line each, beginning with the file or video.
+      frames: files of frames that were opened.
+      masks: label maps that were opened.
+    """
+
+    problems: tuple[str, ...]
+    frames: int
+    masks: int
+
+
+def check_source(source: ClipSource) -> Report:
+    """Opens every frame and label map of a source.
+
+    Problems are: files that cannot be read, label maps that are no label maps or of another size than their frame, frames
+    of different sizes in a video, first label maps without an object, gaps in the numbering of frames.
+    """
+    problems: list[str] = []
+    frames = masks = 0
+    videos = range(len(source))
+    for found, video in _in_parallel(
+        lambda index: (check_video(source, index), source.video(index)), videos, source.name
+    ):
+        problems += found
+        frames += len(video.frame_names)
+        masks += len(video.annotated)
+    return Report(tuple(problems), frames, masks)
+
+
+def check_video(source: ClipSource, index: int) -> list[str]:
+    """The problems of one video of a source."""
+    video = source.video(index)
+    called = f"{source.name}/{video.name}"
+    problems = [f"{called}: {gap}" for gap in numbering_gaps(video.frame_names)]
+    sizes: collections.Counter[tuple[int, int]] = collections.Counter()
+    annotated = set(video.annotated)
+    for frame in range(len(video.frame_names)):
+        image = _try(problems, called, source.frame, index, frame)
+        labels = _try(problems, called, source.labels, index, frame) if frame in annotated else None
+        if image is not None:
+            sizes[image.shape[:2]] += 1
+        if labels is not None and image is not None and labels.shape != image.shape[:2]:
+            found = f"label map {_size(labels.shape)}, frame {_size(image.shape)}"
+            problems.append(f"{called}/{video.frame_names[frame]}: {found} (width x height)")
+        if frame == 0 and labels is not None and not shows_object(labels) and not _appears_later(video):
+            problems.append(f"{called}/{video.frame_names[0]}: the first label map shows no object")
+    if len(sizes) > 1:
+        found = ", ".join(f"{count} of {_size(size)}" for size, count in sizes.most_common())
+        problems.append(f"{called}: frames of different sizes ({found}, width x height)")
+    return problems
+
+
+def check_masks(folder: Path, frames: Path | None = None) -> Report:
+    """Opens every PNG below a folder of label maps, such as a method's results.
+
+    Args:
+      folder: of label maps; each folder with PNGs in it is taken for a video.
+      frames: the folder of frames, with the same folders in it, to compare names and sizes with.
+
+    Raises:
+      InputError: no such folder, or no PNG in it.
+    """
+    for given in (folder, frames):
+        if given is not None and not given.is_dir():
+            raise InputError(f"{given}: there is no such folder")
+    videos = sorted({path.parent for path in folder.rglob("*") if path.suffix.lower() == ".png"})
+    if not videos:
+        raise InputError(f"{folder}: holds no label maps (.png)")
+    problems: list[str] = []
+    frame_count = mask_count = 0
+
+    def check(video: Path) -> tuple[list[str], int, int]:
+        return check_mask_folder(video, None if frames is None else frames / video.relative_to(folder))
+
+    for found, opened_frames, opened_masks in _in_parallel(check, videos, str(folder)):
+        problems += found
+        frame_count += opened_frames
+        mask_count += opened_masks
+    return Report(tuple(problems), frame_count, mask_count)
+
+
+def check_mask_folder(folder: Path, frames: Path | None) -> tuple[list[str], int, int]:
+    """Problems of one video's label maps, the number of frames and of label maps that were opened."""
+    problems: list[str] = []
+    try:
+        masks = list_images(folder, (".png",))
+        images = {} if frames is None else list_images(frames)
+    except InputError as error:
+        return [str(error)], 0, 0
+    problems += [f"{folder}: {gap}" for gap in numbering_gaps(tuple(masks))]
+    if frames is not None:
+        problems += [
+            f"{path}: there is no frame of this name in {frames}" for name, path in masks.items() if name not in images
+        ]
+    sizes: collections.Counter[tuple[int, ...]] = collections.Counter()
+    for position, (name, path) in enumerate(masks.items()):
+        labels = _try(problems, "", read_mask, path)
+        if labels is None:
+            continue
+        sizes[labels.shape] += 1
+        if position == 0 and not shows_object(labels):
+            problems.append(f"{path}: the first label map shows no object")
+        size = _try(problems, "", image_size, images[name]) if name in images else None
+        if size is not None and size != labels.shape:
+            problems.append(f"{path}: label map {_size(labels.shape)}, frame {_size(size)} (width x height)")
+    if len(sizes) > 1:
+        found = ", ".join(f"{count} of {_size(size)}" for size, count in sizes.most_common())
+        problems.append(f"{folder}: label maps of different sizes ({found}, width x height)")
+    return problems, len(images), len(masks)
+
+
+def numbering_gaps(names: tuple[str, ...]) -> list[str]:
+    """Where numbered frames skip numbers that their own step would have; nothing for names that are not numbers."""
+    if len(names) < 3 or not all(name.isdecimal() for name in names):
+        return []
+    numbers = [int(name) for name in sorted(names, key=natural_key)]
+    steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+    usual = collections.Counter(steps).most_common(1)[0][0]
+    return [
+        f"frame {after} follows frame {before}: {step // usual - 1} frames are missing between them"
+        for before, after, step in zip(numbers, numbers[1:], steps, strict=False)
+        if step > usual and step % usual == 0
+    ]
+
+
+def shows_object(labels: LabelMap) -> bool:
+    """Whether a label map has a pixel of an object."""
+    return bool(((labels > 0) & (labels < IGNORE)).any())
+
+
+def _appears_later(video: Video) -> bool:
+    """Whether the data says that no object is in the first frame."""
+    return bool(video.first_frames) and min(video.first_frames.values()) > 0
+
+
+def _try(problems: list[str], called: str, read: Callable[..., Any], *arguments: Any) -> Any:
+    """What was read, or None with a line more in `problems`; `called` names what errors do not name."""
+    try:
+        return read(*arguments)
+    except InputError as error:
+        text = str(error)
+        problems.append(text if not called or "/" in text.split(":")[0] else f"{called}: {text}")
+        return None
+
+
+def _size(shape: Iterable[int]) -> str:
+    height, width, *_ = shape
+    return f"{width} x {height}"
+
+
+def _in_parallel(check: Callable[[Any], Any], items: Iterable[Any], described: str) -> Iterator[Any]:
+    """Results in order, with a progress bar; decoding releases the interpreter's lock."""
+    items = list(items)
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        yield from tqdm(pool.map(check, items), total=len(items), desc=described, unit="video", mininterval=0.5)
