@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -120,6 +121,25 @@ def test_a_broken_file_leaves_nothing_that_looks_prepared(tmp_path: Path) -> Non
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert prepare("munet_davis/2017", root, tmp_path / "tfds") == folder
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_preparation_that_was_killed_is_not_taken_for_a_dataset(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "davis", frames=40)
+    code = (
+        "import os, pathlib; from munet_jax.data.davis import DavisSource; from munet_jax.data.tfds.prepare import prepare\n"
+        "read = DavisSource.labels\n"
+        "def labels(self, index, frame):\n"
+        "    if (index, frame) == (1, 20): os.kill(os.getpid(), 9)\n"
+        "    return read(self, index, frame)\n"
+        "DavisSource.labels = labels\n"
+        f"prepare('munet_davis/2017', pathlib.Path({str(root)!r}), pathlib.Path({str(tmp_path / 'tfds')!r}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == -9
+    assert any((tmp_path / "tfds/munet_davis/2017").iterdir())
+    with pytest.raises(InputError, match="nothing is prepared here"):
+        PreparedSource(tmp_path / "tfds", "munet_davis/2017", "train")
+    prepare("munet_davis/2017", root, tmp_path / "tfds")
+    assert_same(PreparedSource(tmp_path / "tfds", "munet_davis/2017", "train"), DavisSource(root))
 
 
 def test_what_cannot_be_prepared_or_opened(tmp_path: Path) -> None:
