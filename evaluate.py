@@ -16,7 +16,7 @@ def main(_: list[str]) -> None:
     from munet_jax.evaluation.run import evaluate
     from munet_jax.scripts import read_config
 
-    config = read_config(CONFIG, DATA_ROOT.value)
+    config = read_config(CONFIG, DATA_ROOT.value, training=False)
     evaluate(config, Path(WORKDIR.value), step=STEP.value)
 
 

@@ -106,7 +106,7 @@ def get_config() -> ConfigDict:
     config.data.augmentation = augmentation()
     config.data.still_motion = still_motion()
     config.data.still_share = 0.0  # of clips made of single annotated frames of the same videos, moved as still images
-    config.data.epoch_clips = 0  # clips in an epoch; 0: every clip once
+    config.data.epoch_clips = 0  # clips in an epoch; 0: as many as all parts together have
     config.data.threads = 2  # batches made at the same time, per worker
     config.data.workers = 0  # processes that make batches; 0: threads of this one
     config.data.on_error = "stop"  # at an unreadable clip; 'skip' takes another one and counts
@@ -140,6 +140,7 @@ def get_config() -> ConfigDict:
     config.inference.memory_interval = 5  # every 5th frame stays in memory
     config.inference.memory_capacity = 24  # frames, the previous one included
     config.inference.max_objects = 16
+    config.inference.max_size = 0  # short side at which larger frames are worked on; 0: every frame at its own size
 
     config.evaluation = source("davis", "val")
     config.evaluation.merge_objects = False  # DAVIS-2016: all objects are one

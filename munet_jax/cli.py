@@ -40,7 +40,7 @@ def create_parser() -> argparse.ArgumentParser:
         "check-data", help="open every file of a config's data; --config.FIELD=VALUE and --data_root as in train.py"
     )
     check.add_argument("--config", required=True, help="one of configs/*.py")
-    check.add_argument("--sheet", type=Path, help="where to draw training clips as the network sees them (.png)")
+    check.add_argument("--sheet", type=Path, help="where to draw training clips (.png), if there is no problem")
     check.set_defaults(run=run_check_data, takes_config=True)
 
     masks = commands.add_parser("check-masks", help="open every label map below a folder")
@@ -54,35 +54,42 @@ def run_prepare(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet prepare`."""
     from munet_jax.data.tfds.prepare import prepare
 
-    print(f"prepared: {prepare(options.dataset, options.source, options.data_dir)}")
+    folder, new = prepare(options.dataset, options.source, options.data_dir)
+    print(f"prepared: {folder}" if new else f"left as it was: {folder} (delete it to prepare it again)")
     return 0
 
 
 def run_check_data(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """`munet check-data`: training and evaluation data of a config, and a picture of samples."""
-    from munet_jax.data.checks import Report, check_source
-    from munet_jax.data.sources import create_parts, create_source
+    from munet_jax.data.checks import check_source
+    from munet_jax.data.sources import FOLDERS, create_parts, create_source
 
+    if options.sheet is not None and (options.sheet.suffix.lower() != ".png" or not options.sheet.parent.is_dir()):
+        raise InputError(f"--sheet {options.sheet}: give a .png in a folder that exists")
     config = parse_config(options.config, rest)
     videos = config.copy_and_resolve_references()
     videos.data.still_share = 0.0  # frames that are moved as stills are those of the videos
+    kind = config.evaluation.kind
+    rooted = kind not in FOLDERS or config.evaluation[kind].root
+    sections = {"config.data": lambda: [part.source for part in create_parts(videos.data)]}
+    if rooted:
+        sections["config.evaluation"] = lambda: [create_source(config.evaluation)]
     problems: list[str] = []
-    reports: dict[str, Report] = {}
-    for called, opened in (
-        ("config.data", lambda: [part.source for part in create_parts(videos.data)]),
-        ("config.evaluation", lambda: [create_source(config.evaluation)]),
-    ):
+    for called, opened in sections.items():
         try:
             sources = opened()
         except InputError as error:  # what cannot be listed cannot be looked at
             problems.append(f"{called}: {error}")
             continue
-        reports |= {source.name: check_source(source) for source in sources if source.name not in reports}
-    problems += [problem for report in reports.values() for problem in report.problems]
+        for source in sources:
+            report = check_source(source)
+            problems += report.problems
+            counts = f"{report.frames} frames and {report.masks} label maps"
+            print(f"{called}, {source.name}: {counts} looked at, {len(report.problems)} problems")
+    if not rooted:
+        print(f"config.evaluation: not looked at; name its folder by --config.evaluation.{kind}.root=DIR")
     if options.sheet is not None and not problems:
         draw_sheet(config, options.sheet)
-    for name, report in reports.items():
-        print(f"{name}: {report.frames} frames and {report.masks} label maps opened, {len(report.problems)} problems")
     return tell(problems)
 
 

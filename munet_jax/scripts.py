@@ -47,9 +47,11 @@ def parse_config(path: str, arguments: Sequence[str]) -> ConfigDict:
     config = config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True, sys_argv=argv)
     flags.DEFINE_string("data_root", None, "", flag_values=values)
     try:
-        values(argv)
+        stray = values(argv)[1:]
     except (AttributeError, KeyError, OSError, TypeError, ValueError, flags.Error) as error:
         raise InputError(config_error(error)) from error
+    if stray:
+        raise InputError(f"{stray[0]!r} is not expected here; folders are named by --data_root=DIR")
     return read_config(config, values.data_root)
 
 
@@ -68,10 +70,11 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(EXIT_BAD_INPUT)
 
 
-def read_config(flag: Any, root: str | None) -> ConfigDict:
-    """The config of a config flag, with the folder of --data_root in every section that reads a data set.
+def read_config(flag: Any, root: str | None, *, training: bool = True) -> ConfigDict:
+    """The config of a config flag, with the folder of --data_root wherever the config names none itself.
 
-    A mix has its data sets in folders of it (`FOLDERS`); otherwise it is the folder of the one data set.
+    A mix has its data sets in folders of it (`FOLDERS`); otherwise it is the folder of the one data set: of the training
+    data, and of the evaluation's where that is of the same kind, or without `training` of the evaluation's alone.
 
     Raises:
       InputError: the config file is not there or cannot be read.
@@ -83,9 +86,13 @@ def read_config(flag: Any, root: str | None) -> ConfigDict:
         config.train.steps  # noqa: B018 - a file that failed to load shows it at the first field
     except OSError as error:
         raise InputError(f"--config: {' '.join(str(error).split())}; the configs are the files of configs/") from error
-    if root:
-        for section in (config.data, config.evaluation):
-            for kind, folder in FOLDERS.items():
-                if kind in section:
-                    section[kind].root = str(Path(root) / folder) if config.data.kind == MIX else root
+    sections = [config.data, config.evaluation] if training else [config.evaluation]
+    if root and config.data.kind == MIX:
+        roots = {kind: str(Path(root) / folder) for kind, folder in FOLDERS.items()}
+    else:
+        roots = {sections[0].kind: root or ""}
+    for section in sections:
+        for kind, folder in roots.items():
+            if folder and kind in FOLDERS and kind in section and not section[kind].root:
+                section[kind].root = folder
     return config

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,7 @@ def test_good_data_has_no_problems_and_a_picture(tmp_path: Path, capsys: pytest.
     root = make_davis(tmp_path / "davis")
     assert check_data("davis", root, "--sheet", str(tmp_path / "sheet.png"), "--config.data.still_share=0.5") == 0
     told = capsys.readouterr()
-    assert "davis2017-train: 12 frames and 12 label maps opened, 0 problems" in told.out
+    assert "config.data, davis2017-train: 12 frames and 12 label maps looked at, 0 problems" in told.out
     assert "no problems" in told.out
     with PILImage.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > sheet.height / 4
@@ -109,7 +111,7 @@ def test_damaged_trees_fail_with_the_right_line(case: str, tmp_path: Path, capsy
     damage(root)
     assert check_data("davis", root) == 1
     problems = [line for line in capsys.readouterr().err.splitlines() if line.startswith("problem: ")]
-    assert any(__import__("re").search(message, line) for line in problems), problems
+    assert any(re.search(message, line) for line in problems), problems
     assert all("cat/" not in line for line in problems)  # what is whole is not blamed
 
 
@@ -131,7 +133,7 @@ def test_other_kinds_of_data(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     make_coco(tmp_path / "static/COCO")
     sets = ["--config.data.static.sets.ecssd=ECSSD", "--config.data.static.sets.coco=COCO"]
     assert check_data("static", tmp_path / "static", *sets) == 0
-    assert "ecssd: 3 frames and 3 label maps opened" in capsys.readouterr().out
+    assert "ecssd: 3 frames and 3 label maps looked at" in capsys.readouterr().out
     _cut("ECSSD/images/0001.jpg")(tmp_path / "static")
     assert check_data("static", tmp_path / "static", *sets) == 1
     assert "problem: " + str(tmp_path / "static/ECSSD/images/0001.jpg") in capsys.readouterr().err
@@ -169,8 +171,50 @@ def test_check_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "cat/00004.png: not an image",
     ):
         assert expected in errors
+    shutil.rmtree(masks / "dog")
+    assert main(["check-masks", str(masks), "--frames", str(frames)]) == 1
+    assert f"{masks / 'dog'}: there is no such folder, but there are frames of it" in capsys.readouterr().err
     assert main(["check-masks", str(tmp_path / "nowhere")]) == 2
     assert main(["check-masks", str(frames)]) == 2
+
+
+def test_training_data_alone_where_the_evaluation_has_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the documentation has it: a protocol's config, its own root, nothing else."""
+    make_static(tmp_path / "ECSSD", "ecssd")
+    sets = [f"--config.data.static.sets.{name}=" for name in ("msra10k", "voc2012_objects", "coco", "pascal_s")]
+    command = ["check-data", "--config", str(ROOT / "configs/protocol3_static.py"), f"--data_root={tmp_path}", *sets]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "config.data, ecssd: 3 frames" in told
+    assert "config.evaluation: not looked at; name its folder by --config.evaluation.davis.root=DIR" in told
+
+
+def test_data_of_the_same_name_is_not_taken_for_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("train", "val"):
+        make_davis(tmp_path / folder / "davis")
+        for kind in ("JPEGImages", "Annotations"):
+            (tmp_path / folder / "davis" / kind / "480p").rename(tmp_path / folder / kind)
+            (tmp_path / folder / kind).rename(tmp_path / folder / "davis" / (kind + "_"))
+            (tmp_path / folder / "davis" / kind).rmdir()
+            (tmp_path / folder / "davis" / (kind + "_")).rename(tmp_path / folder / "davis" / kind)
+    (tmp_path / "val/davis/JPEGImages/dog/00002.jpg").write_text("x")
+    roots = [
+        f"--config.data.folder.root={tmp_path}/train/davis",
+        f"--config.evaluation.folder.root={tmp_path}/val/davis",
+    ]
+    kinds = ["--config.data.kind=folder", "--config.evaluation.kind=folder"]
+    assert main(["check-data", "--config", TESTING, *kinds, *roots]) == 1
+    assert "val/davis/JPEGImages/dog/00002.jpg: not an image" in capsys.readouterr().err
+
+
+def test_what_check_data_is_told_wrongly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-data", "--config", TESTING, "DAVIS"]) == 2
+    assert "'DAVIS' is not expected here; folders are named by --data_root=DIR" in capsys.readouterr().err
+    for sheet in (tmp_path / "nowhere/sheet.png", tmp_path / "sheet.jpg"):
+        assert main(["check-data", "--config", TESTING, "--sheet", str(sheet)]) == 2
+        assert f"--sheet {sheet}: give a .png in a folder that exists" in capsys.readouterr().err
 
 
 def test_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,12 +227,21 @@ def test_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check_data("tfds", tmp_path, *prepared) == 0
     assert "munet_davis/2017-train: 12 frames" in capsys.readouterr().out
     assert main(["prepare", "davis", *command[2:]]) == 2
+    assert main(command) == 0
+    assert f"left as it was: {folder} (delete it to prepare it again)" in capsys.readouterr().out
 
 
-def test_a_frame_beyond_pillows_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_beyond_pillows_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = make_davis(tmp_path / "davis")
     monkeypatch.setattr(PILImage, "MAX_IMAGE_PIXELS", 48 * 64 // 3)
     assert check_data("davis", root) == 1
+    assert "00000.jpg: cannot be read (Image size (3072 pixels) exceeds limit" in capsys.readouterr().err
+
+
+def _contents(folder: Path) -> dict[str, int]:
+    return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def test_read_only_data_and_links(tmp_path: Path) -> None:
@@ -198,6 +251,11 @@ def test_read_only_data_and_links(tmp_path: Path) -> None:
     (root / "JPEGImages/480p/cat/00002.jpg").rename(root / "JPEGImages/480p/cat/00002.JPG")
     PILImage.fromarray(coloured(label_map(shift=3))).save(root / "JPEGImages/480p/cat/00003.png")
     (root / "JPEGImages/480p/cat/00003.jpg").unlink()
+    before = _contents(root)
+    assert check_data("davis", root) == 0
+    assert _contents(root) == before  # nothing is written beside the data
+    if os.geteuid() == 0:
+        return  # who may write everywhere cannot be kept from it
     for path in root.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:

@@ -26,8 +26,8 @@ class Report:
 
     Attributes:
       problems: one line each, beginning with the file or video.
-      frames: files of frames that were opened.
-      masks: label maps that were opened.
+      frames: frames that were looked at.
+      masks: label maps that were looked at.
     """
 
     problems: tuple[str, ...]
@@ -57,7 +57,8 @@ def check_video(source: ClipSource, index: int) -> list[str]:
     """The problems of one video of a source."""
     video = source.video(index)
     called = f"{source.name}/{video.name}"
-    problems = [f"{called}: {gap}" for gap in numbering_gaps(video.frame_names)]
+    # Where the data says which frames there are, listing them has found what is missing.
+    problems = [] if video.first_frames else [f"{called}: {gap}" for gap in numbering_gaps(video.frame_names)]
     sizes: collections.Counter[tuple[int, int]] = collections.Counter()
     annotated = set(video.annotated)
     for frame in range(len(video.frame_names)):
@@ -81,7 +82,8 @@ def check_masks(folder: Path, frames: Path | None = None) -> Report:
 
     Args:
       folder: of label maps; each folder with PNGs in it is taken for a video.
-      frames: the folder of frames, with the same folders in it, to compare names and sizes with.
+      frames: the folder of frames, with the same folders in it, to compare names and sizes with. Its frames need not
+        all have a label map, but a folder of frames without a folder of label maps is a problem.
 
     Raises:
       InputError: no such folder, or no PNG in it.
@@ -98,6 +100,9 @@ def check_masks(folder: Path, frames: Path | None = None) -> Report:
     def check(video: Path) -> tuple[list[str], int, int]:
         return check_mask_folder(video, None if frames is None else frames / video.relative_to(folder))
 
+    if frames is not None:
+        missing = sorted(path.name for path in frames.iterdir() if path.is_dir() and not (folder / path.name).is_dir())
+        problems += [f"{folder / name}: there is no such folder, but there are frames of it" for name in missing]
     for found, opened_frames, opened_masks in _in_parallel(check, videos, str(folder)):
         problems += found
         frame_count += opened_frames
@@ -145,7 +150,7 @@ def numbering_gaps(names: tuple[str, ...]) -> list[str]:
     return [
         f"frame {after} follows frame {before}: {step // usual - 1} frames are missing between them"
         for before, after, step in zip(numbers, numbers[1:], steps, strict=False)
-        if step > usual and step % usual == 0
+        if step > usual > 0 and step % usual == 0
     ]
 
 

@@ -23,6 +23,7 @@ class Video:
       first_frames: by object id, the index of the frame whose label map gives the object to a method; empty where that is
         frame 0 for all.
       still: whether this is one image, of which training clips are made by moving it.
+      origin: what stills that show the same things have in common, such as the video that they are frames of.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Video:
     categories: Mapping[int, str] = dataclasses.field(default_factory=dict)
     first_frames: Mapping[int, int] = dataclasses.field(default_factory=dict)
     still: bool = False
+    origin: str = ""
 
 
 @runtime_checkable

@@ -70,13 +70,23 @@ class CocoSource:
         first = [0]
         for image in images:
             for annotation in _back_to_front(by_image[image["id"]]):
-                counts.append(_run_lengths(annotation["segmentation"], int(image["height"]), int(image["width"])))
+                counts.append(self._run_lengths(annotation, int(image["height"]), int(image["width"])))
                 categories.append(0 if annotation.get("iscrowd") else int(annotation["category_id"]))
             first.append(len(counts))
         self._first = np.array(first, np.int64)
         self._categories = np.array(categories, np.int32)
         self._ends = np.cumsum([len(count) for count in counts], dtype=np.int64)
         self._counts = b"".join(counts)
+
+    def _run_lengths(self, annotation: dict[str, Any], height: int, width: int) -> bytes:
+        """Compressed run lengths of one object, whatever form they have in the file."""
+        api = _mask_api()
+        try:
+            return encode(api, annotation["segmentation"], height, width)
+        # pycocotools raises plain exceptions, of any kind.
+        except Exception as error:
+            called = f"annotation {annotation.get('id')} of image {annotation['image_id']}"
+            raise InputError(f"{self._path}: {called} has no usable segmentation ({error}); unpack it again") from error
 
     def _checked_name(self, name: str) -> str:
         if is_unsafe(name):
@@ -151,14 +161,25 @@ def _back_to_front(annotations: Sequence[dict[str, Any]]) -> list[dict[str, Any]
     return crowds + objects[:MAX_OBJECTS]
 
 
-def _run_lengths(segmentation: Any, height: int, width: int) -> bytes:
-    """Compressed run lengths of polygons (all parts of one object) or of run lengths in either form."""
-    api = _mask_api()
-    encoded = segmentation if _is_compressed(segmentation) else api.frPyObjects(segmentation, height, width)
-    merged = api.merge(encoded) if isinstance(encoded, list) else encoded
-    counts = merged["counts"]
-    return counts if isinstance(counts, bytes) else counts.encode("ascii")
+def encode(api: Any, segmentation: Any, height: int, width: int) -> bytes:
+    """Compressed run lengths of polygons (all parts of one object) or of run lengths in either form.
 
-
-def _is_compressed(segmentation: Any) -> bool:
-    return isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list)
+    Raises:
+      ValueError: polygons of fewer than three points, run lengths that do not fill the image; or what pycocotools raises.
+    """
+    if isinstance(segmentation, list):
+        if not segmentation or any(len(polygon) < 6 for polygon in segmentation):
+            raise ValueError("a polygon has at least three points")
+        return api.merge(api.frPyObjects(segmentation, height, width))["counts"]
+    if list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"run lengths of {segmentation['size']}, but the image is {[height, width]}")
+    runs = segmentation["counts"]
+    if isinstance(runs, list):
+        counts = api.frPyObjects(segmentation, height, width)["counts"]
+    else:
+        counts = runs if isinstance(runs, bytes) else runs.encode("ascii")
+    # Runs that end too early leave pixels of a decoded mask unset, without a word.
+    decoded = api.decode({"size": [height, width], "counts": counts})
+    if api.encode(np.asfortranarray(decoded))["counts"] != counts:
+        raise ValueError("run lengths that do not fill the image")
+    return counts

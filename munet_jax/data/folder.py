@@ -22,10 +22,13 @@ class FolderSource(TreeSource):
         """Lists the videos. Raises InputError: a folder, the frames or the first label map of a video is missing."""
         root = Path(root).expanduser()
         frames, masks = _find_folders(root)
-        names = sorted((path.name for path in frames.iterdir() if path.is_dir()), key=natural_key)
+        folders = [path.name for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        names = sorted(folders, key=natural_key)
         if not names:
             raise InputError(f"{frames}: holds no folders; a video is a folder of frames")
-        super().__init__(name or root.name, [list_video(video, frames / video, masks / video) for video in names])
+        super().__init__(
+            name or root.resolve().name, [list_video(video, frames / video, masks / video) for video in names]
+        )
 
 
 def _find_folders(root: Path) -> tuple[Path, Path]:

@@ -71,20 +71,17 @@ def make_loader(
       InputError: numbers that do not fit together, a source without clips; and, from `next`, whatever reading a clip
         raises, also where a background thread met it.
     """
-    _check_numbers(batch_size, seed, start_step, threads, process_index, process_count)
+    _check_numbers(batch_size, seed, start_step, min(threads, workers), process_index, process_count)
     if on_error not in ON_ERROR:
         raise InputError(f"config.data.on_error is {on_error!r}; choose one of {', '.join(ON_ERROR)}")
+    indices = [ClipIndex(part.source, options.length, stride) for part in parts]
     streams = [
-        grain.MapDataset.source(ClipIndex(part.source, options.length, stride))
-        .seed(seed)
-        .shuffle()
-        .map(functools.partial(_Clip, number))
-        .repeat()
-        for number, part in enumerate(parts)
+        grain.MapDataset.source(index).seed(seed).shuffle().map(functools.partial(_Clip, number)).repeat()
+        for number, index in enumerate(indices)
     ]
     clips = grain.MapDataset.mix(streams, weights=[part.weight for part in parts]) if len(parts) > 1 else streams[0]
     sources = [part.source for part in parts]
-    read = functools.partial(_read_sample, sources=sources, options=options, skip=on_error == "skip", stride=stride)
+    read = functools.partial(_read_sample, sources=sources, indices=indices, options=options, skip=on_error == "skip")
     # The random numbers of a sample follow from its place in the endless stream, so the slices come after the draw.
     samples = clips.seed(seed).random_map(read).slice(slice(process_index, None, process_count))
     batches = samples.batch(batch_size // process_count, drop_remainder=True).slice(slice(start_step, None))
@@ -116,20 +113,19 @@ def _read_sample(
     rng: np.random.Generator,
     *,
     sources: Sequence[ClipSource],
+    indices: Sequence[ClipIndex],
     options: ClipOptions,
     skip: bool,
-    stride: int,
 ) -> Sample:
-    source, (video, start) = sources[clip.part], clip.place
+    source, index, (video, start) = sources[clip.part], indices[clip.part], clip.place
     for skipped in range(SKIP_TRIES):
         try:
-            return sample_clip(source, video, start, rng, options) | {"skipped": np.array(skipped, np.int32)}
+            return sample_clip(source, video, start, rng, options, index) | {"skipped": np.array(skipped, np.int32)}
         except InputError as error:
             if not skip:
                 raise
             logging.warning("clip skipped: %s", error)
             reason = error
-        index = ClipIndex(source, options.length, stride)
         video, start = index[int(rng.integers(len(index)))]
     raise InputError(f"{source.name}: {SKIP_TRIES} clips in a row cannot be read; the last: {reason}")
 
@@ -144,4 +140,4 @@ def _check_numbers(
     if not 0 <= seed < 2**32:
         raise InputError(f"the seed lies between 0 and 2^32 - 1, not {seed}")
     if start_step < 0 or threads < 0:
-        raise InputError(f"start_step and threads are not negative, but {start_step} and {threads} were given")
+        raise InputError(f"start_step, threads and workers are not negative, but {start_step} and {threads} were given")

@@ -64,13 +64,21 @@ class _Reference:
     ids: tuple[int, ...]
 
 
-def sample_clip(source: ClipSource, video: int, start: int, rng: np.random.Generator, options: ClipOptions) -> Sample:
+def sample_clip(
+    source: ClipSource,
+    video: int,
+    start: int,
+    rng: np.random.Generator,
+    options: ClipOptions,
+    index: ClipIndex | None = None,
+) -> Sample:
     """Reads and augments one clip; `h w` is `options.size`, `t` its `length`, `n` its `max_objects`.
 
     Frame 0 is the reference, unmoved but for flip and crop. Its objects (at most n of them, chosen at random) are
     renumbered 1, 2, ... in the order of their ids; every other object is background in all frames. A clip whose
     reference shows no object after cropping is drawn again: other crops, then another start in the video, then other
-    videos. A still image is moved (munet_jax/data/stills.py).
+    videos. A still image is moved; its objects may be put over another image, and one of that image may be added
+    (munet_jax/data/stills.py).
 
     Args:
       source: the videos.
@@ -78,6 +86,7 @@ def sample_clip(source: ClipSource, video: int, start: int, rng: np.random.Gener
       start: the clip's first frame, an index into the video's `annotated`.
       rng: random numbers; the sample depends on nothing else but the arguments.
       options: what clips are like.
+      index: the clips to draw another one from; made of the source if not given.
 
     Returns:
       `frames` uint8 [t, h, w, 3], `labels` uint8 [t, h, w] from 0 to n, `valid` bool [t, h, w] (false outside the
@@ -87,7 +96,7 @@ def sample_clip(source: ClipSource, video: int, start: int, rng: np.random.Gener
     Raises:
       InputError: unreadable files, frames of different sizes in a clip, or no object in any of the clips tried.
     """
-    reference = _find_reference(source, video, start, rng, options)
+    reference = _find_reference(source, video, start, rng, options, index)
     if source.video(reference.video).still:
         mover = StillMover(source, options)
         *parts, slots = mover.clip(reference.video, reference.labels, reference.crop, reference.ids, rng)
@@ -133,12 +142,16 @@ def _read_frames(source: ClipSource, reference: _Reference, rng: np.random.Gener
 
 
 def _find_reference(
-    source: ClipSource, video: int, start: int, rng: np.random.Generator, options: ClipOptions
+    source: ClipSource,
+    video: int,
+    start: int,
+    rng: np.random.Generator,
+    options: ClipOptions,
+    index: ClipIndex | None,
 ) -> _Reference:
     """The first clip, of those drawn, whose cropped reference shows an object; only label maps are read."""
     _check_start(source, video, start, options.length)
     objects, pixels = options.max_objects, options.min_pixels
-    index = None
     for attempt in range(CLIP_TRIES):
         labels = source.labels(video, source.video(video).annotated[start])
         tries = CROP_TRIES if _has_object(labels) else 0

@@ -67,7 +67,8 @@ def _weights(config: ConfigDict) -> dict[str, float]:
 
 def _open_videos(config: ConfigDict, kind: str) -> ClipSource:
     if kind not in OPENERS:
-        raise InputError(f"data kind is {kind!r}; videos are read of the kinds {', '.join(OPENERS)}")
+        kinds = f"{', '.join(OPENERS)}; training also has {STATIC} and {MIX}"
+        raise InputError(f"data kind is {kind!r}; videos are read of the kinds {kinds}")
     return OPENERS[kind](config[kind])
 
 

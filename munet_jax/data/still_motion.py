@@ -41,7 +41,8 @@ class StillMotionConfig:
 
     def __post_init__(self) -> None:
         """Raises InputError for strengths that make no sense."""
-        limits = {"shift": 1, "rotation": 180, "scale": 1, "shear": 45, "own_factor": 10}
+        # With a course's bend and an object's factor, half as much again and three times as much are reached.
+        limits = {"shift": 1, "rotation": 180, "scale": 0.5, "shear": 15, "own_factor": 3}
         for name, most in (limits | dict.fromkeys(("separate", "paste", "crossing"), 1)).items():
             if not 0 <= getattr(self, name) <= most:
                 raise InputError(f"still_motion.{name} lies between 0 and {most}, not {getattr(self, name)}")

@@ -53,7 +53,9 @@ class FramesAsStills:
         video, frame = self._place(index)
         description = self._source.video(video)
         name = description.frame_names[frame]
-        return Video(f"{description.name}/{name}", (name,), (0,), description.categories, still=True)
+        return Video(
+            f"{description.name}/{name}", (name,), (0,), description.categories, still=True, origin=description.name
+        )
 
     def frame(self, index: int, frame: int) -> Image:
         """The image, RGB uint8 [h, w, 3]; `frame` is 0."""
@@ -134,10 +136,18 @@ class StillMover:
     def _draw_other(self, index: int, rng: np.random.Generator) -> _Other | None:
         """Another image for a background, for an object that crosses, for both or for neither."""
         behind, crosses = rng.uniform(size=2) < (self._motion.paste, self._motion.crossing)
-        if not (behind or crosses) or len(self._source) < 2:
+        other = self._unrelated(index, rng) if behind or crosses else None
+        if other is None:
             return None
-        other = (index + int(rng.integers(1, len(self._source)))) % len(self._source)
         return _Other(self._source.frame(other, 0), self._source.labels(other, 0), bool(behind), bool(crosses))
+
+    def _unrelated(self, index: int, rng: np.random.Generator) -> int | None:
+        """Another image that does not show the same things."""
+        origin = self._source.video(index).origin
+        for candidate in rng.integers(len(self._source), size=_ARRANGEMENTS).tolist():
+            if candidate != index and (not origin or self._source.video(candidate).origin != origin):
+                return candidate
+        return None
 
     def _arrange(
         self,
@@ -165,7 +175,9 @@ class StillMover:
                 objects.insert(int(rng.integers(len(objects) + 1)), crossing)
         if other is not None and other.behind:
             other_crop = draw_crop(rng, self._options.augmentation, other.labels.shape, size)
-            return [Layer(other.image, None, other_crop, (camera,), 0), *objects]
+            # What crosses must not stand in the background as well.
+            behind = fill_holes(other.image, other.labels > 0) if other.crosses else other.image
+            return [Layer(behind, None, other_crop, (camera,), 0), *objects]
         return [Layer(fill_holes(image, labels > 0), None, crop, (camera,), 0), *objects]
 
     def _place(
@@ -194,8 +206,7 @@ class StillMover:
         heading = rng.uniform(0, 2 * np.pi)
         half = np.array([np.cos(heading), np.sin(heading)]) * rng.uniform(0.1, 0.4) * min(options.size)
         place, start = self._place(crop, middle, rng, to=target - half)
-        own = draw_course(rng, self._motion, options.size, middle=start, factor=self._motion.own_factor)
         # Where an output position comes from moves against the object.
-        own.end[:2], own.bend[:2] = -2 * half, 0.0
+        own = Course(start, np.array([*(-2 * half), 0.0, 0.0, 0.0]), np.zeros(5))
         free = slot <= options.max_objects and rng.uniform() < 0.5
         return Layer(other.image, mask, place, (camera, own), slot if free else 0)

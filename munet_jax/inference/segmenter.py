@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from munet_jax.array_types import AnyMap, Array, Float
 from munet_jax.data.masks import IGNORE
 from munet_jax.errors import InputError
+from munet_jax.inference.resizing import resize_frame, resize_masks, to_frame, working_size
 from munet_jax.models import MUNet
-from munet_jax.models.aggregation import STRIDE, crop_padding, object_probabilities
-from munet_jax.models.decoder import upsample
+from munet_jax.models.aggregation import STRIDE, object_probabilities
 from munet_jax.models.memory import PREVIOUS_SLOT, EveryK, MemoryBank, forget, init_bank, resize, write
 from munet_jax.models.mu_layer import displacement
 
@@ -121,12 +121,6 @@ def _display_displacement(model: MUNet, variables: Any, reduced: AnyMap, previou
     return model.apply(variables, method=run)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _to_frame(x: AnyMap, size: tuple[int, int]) -> Array:
-    """A stride-16 map at the frame's size."""
-    return crop_padding(upsample(x, STRIDE), size, height_axis=1)[0]
-
-
 class VideoSegmenter:
     """Segments one video at a time; holds a bounded memory, however long the video."""
 
@@ -137,6 +131,10 @@ class VideoSegmenter:
             self.policy = EveryK(settings.memory_interval, settings.memory_capacity)
         except ValueError as error:
             raise InputError(f"config.inference: {error}") from error
+        if settings.max_size < 0:
+            raise InputError(
+                f"config.inference.max_size is {settings.max_size}; give a short side in pixels, or 0 for any"
+            )
         self.model, self.config = model, config
         self.variables = jax.device_put(variables)
         self.max_objects = settings.max_objects
@@ -180,19 +178,31 @@ class VideoSegmenter:
             given = self._given_ids(mask, object_ids)
             self._add_objects(given)
         device_frame = jnp.asarray(frame)[None]
+        if self._work != self._size:
+            device_frame = resize_frame(device_frame, self._work)
         previous = self._carried
         step = self._query(device_frame, previous, known)
         if step is None:
             carried = _first(self.model, self.variables, device_frame)
             probabilities = jnp.zeros((1, self._slots, *frame.shape[:2]))
         else:
-            carried, probabilities = step.carried, step.probabilities
+            carried, probabilities = step.carried, self._resized(step.probabilities, self._size)
         if mask is not None:
             probabilities = self._impose(probabilities, mask, given)
         self.frame_index += 1
-        self._carried, self._masks = carried, probabilities
-        self._remember(device_frame, probabilities, stays=mask is not None or self.policy.stays(self.frame_index))
+        self._carried, self._masks = carried, self._resized(probabilities, self._work)
+        self._remember(device_frame, self._masks, stays=mask is not None or self.policy.stays(self.frame_index))
         return self._prediction(probabilities, step, previous, outputs)
+
+    @property
+    def _work(self) -> tuple[int, int]:
+        """The size at which the network sees the frames."""
+        assert self._size is not None
+        return working_size(self._size, self.config.inference.max_size)
+
+    def _resized(self, masks: Array, size: tuple[int, int] | None) -> Array:
+        assert size is not None
+        return masks if masks.shape[2:] == size else resize_masks(masks, size)
 
     @property
     def _slots(self) -> int:
@@ -283,8 +293,7 @@ class VideoSegmenter:
             if frames > self._bank.occupied.shape[2]:
                 self._bank = resize(self._bank, self._slots, frames)
             return
-        assert self._size is not None
-        positions = int(np.prod([-(-length // STRIDE) for length in self._size]))
+        positions = int(np.prod([-(-length // STRIDE) for length in self._work]))
         embedding = self.model.query_embedding
         assert embedding.key_dim is not None
         self._bank = init_bank(
@@ -302,6 +311,7 @@ class VideoSegmenter:
     ) -> Prediction:
         count = len(self.object_ids)
         assert self._size is not None
+        sizes = (self._work, self._size)
         result: dict[str, Any] = {}
         if "probabilities" in outputs:
             objects = np.moveaxis(np.asarray(probabilities)[0, :count], 0, -1)
@@ -309,12 +319,13 @@ class VideoSegmenter:
             result["probabilities"] = np.concatenate([background, objects], axis=-1)
         if step is not None and previous is not None:
             if "uncertainty" in outputs:
-                result["uncertainty"] = np.asarray(_to_frame(step.uncertainty, self._size))[..., 0]
+                result["uncertainty"] = np.asarray(to_frame(step.uncertainty, *sizes))[..., 0]
             if "attention" in outputs:
-                result["attention"] = np.asarray(_to_frame(step.attention, self._size))[..., 0]
+                result["attention"] = np.asarray(to_frame(step.attention, *sizes))[..., 0]
             if "displacement" in outputs:
                 shown = _display_displacement(self.model, self.variables, step.carried.reduced, previous.reduced)
-                result["displacement"] = np.asarray(_to_frame(shown, self._size))
+                enlarged = np.array(sizes[1][::-1], np.float32) / sizes[0][::-1]
+                result["displacement"] = np.asarray(to_frame(shown, *sizes)) * enlarged
         ids = np.array([0, *self.object_ids], np.uint8)
         return Prediction(ids[np.asarray(_winner(probabilities))], self.object_ids, **result)
 

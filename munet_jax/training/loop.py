@@ -107,8 +107,9 @@ def run_steps(
     """The loop itself. The host waits for the device only where it logs or saves."""
     total = config.train.steps
     replicas = replicate(state)
-    waiting = to_devices(log.watch(batches), devices)
-    for number in range(int(state.step) + 1, total + 1):
+    first = int(state.step) + 1
+    waiting = to_devices(log.watch(batches), devices, total + 1 - first)
+    for number in range(first, total + 1):
         replicas, metrics = step(replicas, next(waiting))
         if number % config.train.log_every == 0 or number == total:
             log.record(number, {name: float(value[0]) for name, value in metrics.items()})
@@ -199,7 +200,7 @@ class MetricsLog:
             "data_wait": round(self._waited / seconds, 4),
         }
         if self._skipped:
-            speed["skipped_clips"] = self._skipped  # since the run began
+            speed["skipped_clips"] = self._skipped  # since this process began
         self._last, self._waited = (now, step), 0.0
         self._file.write(json.dumps({"step": step, **metrics, **speed}) + "\n")
         self._file.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +56,7 @@ def split_batch(batch: dict[str, np.ndarray], devices: int) -> Batch:
     return Batch(**{name: split(batch[name]) for name in ("frames", "labels", "valid", "objects")})
 
 
-def to_devices(batches: Iterator[dict[str, np.ndarray]], devices: int) -> Iterator[Batch]:
-    """Split batches, copied to their devices while the step before runs."""
-    return jax_utils.prefetch_to_device((split_batch(batch, devices) for batch in batches), PREFETCHED)
+def to_devices(batches: Iterator[dict[str, np.ndarray]], devices: int, count: int) -> Iterator[Batch]:
+    """The next `count` batches, split, and copied to their devices while the step before runs."""
+    split = (split_batch(batch, devices) for batch in itertools.islice(batches, count))
+    return jax_utils.prefetch_to_device(split, PREFETCHED)

@@ -309,6 +309,7 @@ def test_fake_data_is_the_first_batch_again_and_again() -> None:
         ({"seed": 2**32}, "seed"),
         ({"start_step": -1}, "start_step"),
         ({"threads": -1}, "threads"),
+        ({"workers": -1}, "workers"),
         ({"length": 20}, "take shorter clips"),
     ],
 )

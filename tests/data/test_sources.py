@@ -20,6 +20,7 @@ from configs import (
 from munet_jax.data.folder import FolderSource
 from munet_jax.data.loader import count_clips, make_loader
 from munet_jax.data.sources import create_parts, create_source
+from munet_jax.data.static import LAYOUTS
 from munet_jax.errors import InputError
 from munet_jax.scripts import read_config
 from munet_jax.training.loop import clip_options
@@ -131,6 +132,22 @@ def test_folders_without_videos(tmp_path: Path) -> None:
         FolderSource(tmp_path)
 
 
-def test_layouts_of_the_tests_are_those_of_the_package() -> None:
-    names = set(common.static().sets)
-    assert names == {*PUBLISHED, "coco"}
+def test_every_layout_has_a_field_and_a_test() -> None:
+    assert set(common.static().sets) == {*LAYOUTS, "coco"}
+    assert set(PUBLISHED) == set(LAYOUTS)
+
+
+def test_the_data_root_fills_in_what_the_config_does_not_name() -> None:
+    def read(config: ConfigDict, **options: bool) -> ConfigDict:
+        return read_config(types.SimpleNamespace(value=config), "/D", **options)
+
+    config = protocol2_davis_youtube.get_config()
+    config.data.youtube_vos.root = "/elsewhere"
+    config = read(config)
+    roots = (config.data.davis.root, config.data.youtube_vos.root, config.evaluation.davis.root)
+    assert roots == ("/D/DAVIS", "/elsewhere", "/D/DAVIS")
+
+    still = read(protocol3_static.get_config())  # the evaluation is of another kind: it is not under that folder
+    assert (still.data.static.root, still.evaluation.davis.root) == ("/D", "")
+    scored = read(protocol3_static.get_config(), training=False)
+    assert (scored.data.static.root, scored.evaluation.davis.root) == ("", "/D")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,22 @@ def test_coco_draws_large_objects_first_and_ignores_crowds(tmp_path: Path) -> No
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(source)).labels(1, 0), source.labels(1, 0))
 
 
+def _segmentation(segmentation: object) -> Callable[[Path, dict], None]:
+    def damage(root: Path, content: dict) -> None:
+        content["annotations"][3] |= {"segmentation": segmentation, "id": 77}
+        write_coco(root, content)
+
+    return damage
+
+
 COCO_BREAKS = {
+    "no polygon": (_segmentation([]), "annotation 77 of image 25 has no usable segmentation"),
+    "empty polygon": (_segmentation([[]]), "annotation 77 of image 25 has no usable segmentation"),
+    "two points": (_segmentation([[1, 1, 5, 5]]), "a polygon has at least three points"),
+    "other size": (_segmentation({"size": [30, 30], "counts": [0, 900]}), r"run lengths of \[30, 30\]"),
+    "short runs": (_segmentation({"size": [48, 64], "counts": [3, 4]}), "do not fill the image"),
+    "runs that end early": (_segmentation({"size": [48, 64], "counts": "0P1"}), "do not fill the image"),
+    "damaged runs": (_segmentation({"size": [48, 64], "counts": "nnnnnn"}), "annotation 77 of image 25"),
     "image gone": (lambda root, c: (root / "train2017/000000000025.jpg").unlink(), "000000000025.jpg: listed, but there"),
     "no json": (lambda root, c: (root / "annotations/instances_train2017.json").unlink(), "there is no such file"),
     "not json": (lambda root, c: (root / "annotations/instances_train2017.json").write_text("{"), "cannot be read as JSON"),
@@ -216,12 +232,12 @@ def test_broken_coco_is_refused(case: str, tmp_path: Path) -> None:
 
 def test_coco_sizes_splits_and_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = make_coco(tmp_path)
-    content["images"][0]["height"] = 40
+    content["images"][1]["height"] = 40
     write_coco(tmp_path, content)
     with pytest.raises(
-        InputError, match="000000000009.jpg: the image is 64 x 48, but instances_train2017.json says 64 x 40"
+        InputError, match="000000000025.jpg: the image is 64 x 48, but instances_train2017.json says 64 x 40"
     ):
-        CocoSource(tmp_path).frame(0, 0)
+        CocoSource(tmp_path).frame(1, 0)
     with pytest.raises(InputError, match="val2017: there is no such folder"):
         CocoSource(tmp_path, "val2017")
     with pytest.raises(InputError, match="not a plain name"):

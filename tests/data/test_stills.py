@@ -114,6 +114,29 @@ def test_an_object_that_crosses_is_labelled_only_where_a_slot_is_free() -> None:
     assert met >= 9
 
 
+def test_what_crosses_does_not_stand_in_the_background_too() -> None:
+    source = MemorySource([[label_map((1,))], [label_map((3,))]])
+    motion = dataclasses.replace(APART, crossing=1.0, paste=1.0)
+    labelled = 0
+    for seed in range(20):
+        sample = _sample(source, motion, seed=seed)
+        if not sample["objects"][1]:
+            continue
+        labelled += 1
+        blue = (np.abs(sample["frames"].astype(int) - COLOURS[3]) <= 20).all(axis=-1)
+        assert (sample["labels"][blue] == 2).all()
+    assert labelled >= 3
+
+
+def test_other_frames_of_the_same_video_are_no_other_image() -> None:
+    alone = MemorySource([[label_map((1,), shift=shift) for shift in range(5)]])
+    motion = dataclasses.replace(APART, crossing=1.0, paste=1.0)
+    for seed in range(5):
+        sample = _sample(alone, motion, seed=seed)
+        red = (np.abs(sample["frames"].astype(int) - COLOURS[1]) <= 20).all(axis=-1)
+        assert (sample["labels"][red] == 1).all()
+
+
 def test_every_object_to_follow_shows_in_the_first_frame() -> None:
     source = MemorySource([[label_map((1, 2), shift=shift)] for shift in range(6)])
     motion = StillMotionConfig(separate=1.0, paste=0.5, crossing=1.0)
@@ -156,7 +179,7 @@ def test_a_course_begins_at_rest() -> None:
 
 
 def test_strengths_out_of_range() -> None:
-    for field, value in {"shift": -0.1, "separate": 1.5, "shear": 60.0, "own_factor": 11.0}.items():
+    for field, value in {"shift": -0.1, "separate": 1.5, "shear": 16.0, "own_factor": 4.0}.items():
         with pytest.raises(InputError, match=f"still_motion.{field} lies between 0 and"):
             StillMotionConfig(**{field: value})
 

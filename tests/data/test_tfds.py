@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +58,8 @@ def test_davis(tmp_path: Path) -> None:
     (root / "ImageSets/2017/test-dev.txt").write_text("dog\n")
     for path in (root / "Annotations/480p/dog").glob("0000[1-9].png"):
         path.unlink()
-    folder = prepare("munet_davis/2017", root, tmp_path / "tfds")
+    folder, new = prepare("munet_davis/2017", root, tmp_path / "tfds")
+    assert new
     assert folder.is_relative_to(tmp_path / "tfds/munet_davis/2017")
     source = PreparedSource(tmp_path / "tfds", "munet_davis/2017", "test_dev")
     assert_same(source, DavisSource(root, "test-dev"))
@@ -117,9 +119,9 @@ def test_a_broken_file_leaves_nothing_that_looks_prepared(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="nothing is prepared here; run munet prepare munet_davis/2017"):
         PreparedSource(tmp_path / "tfds", "munet_davis/2017", "train")
     broken.write_bytes(whole)
-    folder = prepare("munet_davis/2017", root, tmp_path / "tfds")
+    folder, _ = prepare("munet_davis/2017", root, tmp_path / "tfds")
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert prepare("munet_davis/2017", root, tmp_path / "tfds") == folder
+    assert prepare("munet_davis/2017", root, tmp_path / "tfds") == (folder, False)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
@@ -155,13 +157,48 @@ def test_what_cannot_be_prepared_or_opened(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"give --config.data.tfds.data_dir=DIR and dataset"):
         create_source(config)
     root = make_davis(tmp_path / "davis")
-    folder = prepare("munet_davis/2017", root, tmp_path / "tfds")
+    prepare("munet_davis/2017", root, tmp_path / "tfds")
     with pytest.raises(InputError, match="has no split 'val'; choose of train"):
         PreparedSource(tmp_path / "tfds", "munet_davis/2017", "val")
+    with pytest.raises(InputError, match="davis/480p: nothing is prepared here$"):
+        PreparedSource(tmp_path / "tfds", "davis/480p", "train")
+
+
+def _blank(folder: Path) -> None:
     record = next(folder.glob("*.array_record*"))
     record.write_bytes(record.read_bytes()[:100] + b"\0" * (record.stat().st_size - 100))
-    with pytest.raises(InputError, match="prepare (it|the dataset) again"):
-        PreparedSource(tmp_path / "tfds", "munet_davis/2017", "train").frame(0, 0)
+
+
+def _cut_off(folder: Path) -> None:
+    record = next(folder.glob("*.array_record*"))
+    record.write_bytes(record.read_bytes()[: record.stat().st_size // 2])
+
+
+DAMAGES = {
+    "blank records": _blank,
+    "cut off": _cut_off,
+    "info": lambda folder: (folder / "dataset_info.json").write_text("{"),
+    "features": lambda folder: (folder / "features.json").write_text("{"),
+    "no features": lambda folder: (folder / "features.json").unlink(),
+    "metadata": lambda folder: (folder / "metadata.json").write_text("{"),
+    "no videos": lambda folder: (folder / "metadata.json").write_text('{"videos": {}}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_dataset_says_what_to_delete(damage: str, tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "davis")
+    folder, _ = prepare("munet_davis/2017", root, tmp_path / "tfds")
+    shutil.copytree(folder, folder.with_name("1.0.0.bak"))  # no version: left alone
+    DAMAGES[damage](folder)
+
+    def read_all() -> None:
+        source = PreparedSource(tmp_path / "tfds", "munet_davis/2017", "train")
+        for frame in range(6):
+            source.frame(1, frame)
+
+    with pytest.raises(InputError, match="delete .*prepare it again"):
+        read_all()
 
 
 class Davis(tfds.core.GeneratorBasedBuilder, skip_registration=True):

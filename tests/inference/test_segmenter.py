@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from configs import testing
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
 from munet_jax.errors import InputError
+from munet_jax.inference.resizing import resize_frame, working_size
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model, init_variables
 from munet_jax.training.step import one_hot_objects
@@ -202,3 +203,51 @@ def test_bad_input_says_what_is_wrong(variables: Any, video: Any) -> None:
         stream.step(frames[1][:40])
     with pytest.raises(InputError, match="config.inference"):
         segmenter(variables, memory_capacity=2)
+
+
+def test_large_frames_are_worked_on_at_a_smaller_size(variables: Any, video: Any) -> None:
+    """`max_size`: as if the smaller frames had been given, with the results at the frames' own size."""
+    frames, labels = video
+    large = [np.repeat(np.repeat(frame, 2, axis=0), 2, axis=1) for frame in frames[:4]]
+    mask = np.repeat(np.repeat(labels[0], 2, axis=0), 2, axis=1)
+    outputs = ("labels", "probabilities", "uncertainty", "displacement", "attention")
+    small_stream, large_stream = segmenter(variables), segmenter(variables, max_size=56)
+    for number in range(4):
+        given = number == 0
+        shrunk = np.asarray(resize_frame(jnp.asarray(large[number])[None], (56, 72)))[0]
+        small = small_stream.step(shrunk, labels[0] if given else None, outputs=outputs)
+        prediction = large_stream.step(large[number], mask if given else None, outputs=outputs)
+        assert prediction.labels.shape == (112, 144)
+        if given:
+            np.testing.assert_array_equal(prediction.labels, mask)  # exactly, although the memory is smaller
+            continue
+        # Averaged back over 2 x 2 pixels, what was enlarged is what the small video gave, but for softer masks in memory.
+        again = prediction.probabilities.reshape(56, 2, 72, 2, 3).mean(axis=(1, 3))
+        assert np.abs(again - small.probabilities).mean() < 0.03
+        np.testing.assert_allclose(prediction.probabilities.sum(axis=-1), 1.0, atol=1e-5)
+        assert prediction.uncertainty.shape == prediction.attention.shape == (112, 144)
+        again = prediction.displacement.reshape(56, 2, 72, 2, 2).mean(axis=(1, 3))
+        np.testing.assert_allclose(again.mean(axis=(0, 1)), 2 * small.displacement.mean(axis=(0, 1)), atol=0.1)
+    assert large_stream.shapes[1:] == small_stream.shapes[1:]
+
+
+def test_a_small_object_is_not_lost_when_frames_shrink(variables: Any) -> None:
+    mask = np.zeros((128, 160), np.uint8)
+    mask[60:62, 80:82] = 9
+    stream = segmenter(variables, max_size=32)
+    frame = np.zeros((128, 160, 3), np.uint8)
+    np.testing.assert_array_equal(stream.step(frame, mask).labels, mask)
+    assert float(stream._masks.max()) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("size", "max_size", "expected"),
+    [((480, 854), 0, (480, 854)), ((480, 854), 240, (240, 427)), ((240, 427), 480, (240, 427)), ((854, 480), 240, (427, 240))],
+)  # fmt: skip
+def test_working_sizes(size: tuple[int, int], max_size: int, expected: tuple[int, int]) -> None:
+    assert working_size(size, max_size) == expected
+
+
+def test_a_negative_max_size_is_refused(variables: Any) -> None:
+    with pytest.raises(InputError, match="inference.max_size is -1; give a short side in pixels"):
+        segmenter(variables, max_size=-1)

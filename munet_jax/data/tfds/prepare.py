@@ -10,7 +10,7 @@ from munet_jax.data.tfds.builders import BUILDERS
 from munet_jax.errors import InputError
 
 
-def prepare(dataset: str, source: Path, data_dir: Path) -> Path:
+def prepare(dataset: str, source: Path, data_dir: Path) -> tuple[Path, bool]:
     """Prepare `dataset` under `data_dir`, with a progress bar; what was prepared before is left as it is.
 
     TFDS writes into a folder whose name says that it is incomplete and renames it at the end.
@@ -21,7 +21,7 @@ def prepare(dataset: str, source: Path, data_dir: Path) -> Path:
       data_dir: where prepared datasets lie.
 
     Returns:
-      The folder of the prepared dataset.
+      The folder of the prepared dataset, and whether it is new.
 
     Raises:
       InputError: unknown dataset, data that is not there or cannot be used.
@@ -33,7 +33,8 @@ def prepare(dataset: str, source: Path, data_dir: Path) -> Path:
     config = dataset.split("/")[1]
     builder = BUILDERS[dataset](data_dir=str(data_dir.expanduser()), config=config, file_format="array_record")
     folder = Path(builder.data_dir)
-    if not folder.exists():
+    new = not folder.exists()
+    if new:
         builder.sources(source)  # what cannot be listed ends here, before anything is written
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source.expanduser()))
-    return folder
+    return folder, new

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.clips import Video
 from munet_jax.data.images import open_image, read_image
-from munet_jax.data.tfds.builders import VIDEOS
+from munet_jax.data.tfds.builders import BUILDERS, VIDEOS
 from munet_jax.errors import InputError
 
 
@@ -35,17 +35,17 @@ class PreparedSource:
         self.name = name or f"{dataset}-{split}"
         self._where = f"{data_dir}/{dataset}"
         builder = open_builder(Path(data_dir), dataset)
-        described = (builder.info.metadata or {}).get(VIDEOS)
+        described = read_metadata(builder).get(VIDEOS)
         if described is None:
-            raise InputError(f"{self._where}: was not prepared by this package; run munet prepare {dataset}")
+            raise InputError(f"{self._where}: was not prepared by this package; choose one of {', '.join(BUILDERS)}")
         self._records = open_split(
             builder, split, {"image": tfds.decode.SkipDecoding(), "labels": tfds.decode.SkipDecoding()}
         )
-        self._videos = tuple(map(_video, described[split]))
+        self._videos = tuple(map(_video, described.get(split, ())))
         self._first = np.cumsum([0, *(len(video.frame_names) for video in self._videos)])
         if len(self._records) != self._first[-1]:
             count = f"{len(self._records)} records, but {self._first[-1]} frames were prepared"
-            raise InputError(f"{self._where}: has {count}; prepare it again")
+            raise InputError(f"{self._where}: has {count}; {again(builder.data_dir)}")
 
     def __len__(self) -> int:
         """The number of videos."""
@@ -134,18 +134,40 @@ class CatalogueDavisSource:
         return read_record(self._records, index, f"{self._where}/{self._videos[index].name}")
 
 
+def again(folder: Path | str) -> str:
+    """The remedy for a damaged dataset."""
+    return f"delete {folder} and prepare it again"
+
+
 def open_builder(data_dir: Path, dataset: str) -> Any:
-    """The newest prepared version of a dataset. Raises InputError where there is none."""
+    """The newest prepared version of a dataset. Raises InputError where there is none, or a damaged one."""
     folder = data_dir.expanduser() / dataset
-    versions = [
-        path.parent for path in folder.glob("*/dataset_info.json") if not path.parent.name.startswith("incomplete")
-    ]
+    versions = [path for path in folder.glob("*") if _version(path.name) and (path / "dataset_info.json").is_file()]
     if not versions:
+        known = f"; run munet prepare {dataset} --source DIR --data-dir {data_dir}" if dataset in BUILDERS else ""
+        raise InputError(f"{folder}: nothing is prepared here{known}")
+    newest = max(versions, key=lambda path: _version(path.name))
+    try:
+        return tfds.builder_from_directory(str(newest))
+    # TFDS reports damaged descriptions as whatever its parsers raise.
+    except Exception as error:
+        raise InputError(f"{newest}: cannot be opened ({error}); {again(newest)}") from error
+
+
+def read_metadata(builder: Any) -> dict[str, Any]:
+    """What a builder wrote beside its records; empty where it wrote nothing. Raises InputError for a damaged file."""
+    try:
+        return builder.info.metadata or {}
+    except ValueError as error:
         raise InputError(
-            f"{folder}: nothing is prepared here; run munet prepare {dataset} --source DIR --data-dir {data_dir}"
-        )
-    newest = max(versions, key=lambda path: tuple(int(part) for part in path.name.split(".")))
-    return tfds.builder_from_directory(str(newest))
+            f"{builder.data_dir}: the metadata cannot be read ({error}); {again(builder.data_dir)}"
+        ) from error
+
+
+def _version(name: str) -> tuple[int, ...]:
+    """(1, 0, 0) of '1.0.0'; empty for any other name, such as that of an unfinished preparation."""
+    parts = name.split(".")
+    return tuple(map(int, parts)) if len(parts) == 3 and all(part.isdecimal() for part in parts) else ()
 
 
 def open_split(builder: Any, split: str, decoders: Any) -> Sequence[Any]:
@@ -161,9 +183,15 @@ def open_split(builder: Any, split: str, decoders: Any) -> Sequence[Any]:
 def read_record(records: Sequence[Any], number: int, called: str) -> Any:
     """One record. Raises InputError where the file is damaged."""
     try:
-        return records[number]
+        record = records[number]
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-        raise InputError(f"{called}: the record cannot be read ({error}); prepare the dataset again") from error
+        raise InputError(
+            f"{called}: the record cannot be read ({error}); delete the dataset and prepare it again"
+        ) from error
+    # A file that was cut off gives records without content.
+    if any(value is None for value in record.values()):
+        raise InputError(f"{called}: the record is damaged; delete the dataset and prepare it again")
+    return record
 
 
 def _video(described: dict[str, Any]) -> Video:
