@@ -34,9 +34,15 @@ def abstract_variables(model: MUNet) -> Any:
 
 
 def random_variables(model: MUNet) -> Any:
-    """Small random numbers: speed does not depend on them, and nothing has to be compiled."""
+    """Kernels that keep a signal's size, norms that change nothing: nothing has to be compiled to make them."""
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: rng.standard_normal(x.shape, np.float32) ** 2 * 0.02, abstract_variables(model))
+
+    def draw(path: Any, x: Any) -> np.ndarray:
+        if x.ndim == 4:
+            return rng.standard_normal(x.shape, np.float32) / np.sqrt(np.prod(x.shape[:3]), dtype=np.float32)
+        return np.full(x.shape, path[-1].key in ("scale", "var"), np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, abstract_variables(model))
 
 
 def test_parameters_per_part() -> None:
