@@ -8,7 +8,7 @@ from ml_collections import config_flags
 CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and results go; a run there is continued.")
 DATA_ROOT = flags.DEFINE_string(
-    "data_root", None, "The data set's folder, as it was unpacked, to train on and to score."
+    "data_root", None, "The data set's folder, as it was unpacked; of a mix, the folder of its sets."
 )
 
 

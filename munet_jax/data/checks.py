@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from munet_jax.array_types import LabelMap
 from munet_jax.data.clips import ClipSource, Video
-from munet_jax.data.images import image_size, list_images, natural_key
+from munet_jax.data.images import describe_size, image_size, list_images, natural_key
 from munet_jax.data.masks import IGNORE, read_mask
 from munet_jax.errors import InputError
 
@@ -67,12 +67,12 @@ def check_video(source: ClipSource, index: int) -> list[str]:
         if image is not None:
             sizes[image.shape[:2]] += 1
         if labels is not None and image is not None and labels.shape != image.shape[:2]:
-            found = f"label map {_size(labels.shape)}, frame {_size(image.shape)}"
+            found = f"label map {describe_size(labels.shape)}, frame {describe_size(image.shape)}"
             problems.append(f"{called}/{video.frame_names[frame]}: {found} (width x height)")
         if frame == 0 and labels is not None and not shows_object(labels) and not _appears_later(video):
             problems.append(f"{called}/{video.frame_names[0]}: the first label map shows no object")
     if len(sizes) > 1:
-        found = ", ".join(f"{count} of {_size(size)}" for size, count in sizes.most_common())
+        found = ", ".join(f"{count} of {describe_size(size)}" for size, count in sizes.most_common())
         problems.append(f"{called}: frames of different sizes ({found}, width x height)")
     return problems
 
@@ -133,9 +133,11 @@ def check_mask_folder(folder: Path, frames: Path | None) -> tuple[list[str], int
             problems.append(f"{path}: the first label map shows no object")
         size = _try(problems, "", image_size, images[name]) if name in images else None
         if size is not None and size != labels.shape:
-            problems.append(f"{path}: label map {_size(labels.shape)}, frame {_size(size)} (width x height)")
+            problems.append(
+                f"{path}: label map {describe_size(labels.shape)}, frame {describe_size(size)} (width x height)"
+            )
     if len(sizes) > 1:
-        found = ", ".join(f"{count} of {_size(size)}" for size, count in sizes.most_common())
+        found = ", ".join(f"{count} of {describe_size(size)}" for size, count in sizes.most_common())
         problems.append(f"{folder}: label maps of different sizes ({found}, width x height)")
     return problems, len(images), len(masks)
 
@@ -172,11 +174,6 @@ def _try(problems: list[str], called: str, read: Callable[..., Any], *arguments:
         text = str(error)
         problems.append(text if not called or "/" in text.split(":")[0] else f"{called}: {text}")
         return None
-
-
-def _size(shape: Iterable[int]) -> str:
-    height, width, *_ = shape
-    return f"{width} x {height}"
 
 
 def _in_parallel(check: Callable[[Any], Any], items: Iterable[Any], described: str) -> Iterator[Any]:

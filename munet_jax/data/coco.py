@@ -27,7 +27,7 @@ MAX_OBJECTS = 254
 class CocoSource:
     """The images of a COCO split that show at least one object; every image is a still.
 
-    Of each object, the category and the compressed run lengths are held (about 100 bytes), in two arrays.
+    Of each object, the category and the compressed run lengths are held, in two arrays.
     """
 
     def __init__(self, root: Path | str, split: str = "train2017", *, name: str | None = None) -> None:

@@ -65,6 +65,11 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return image.height, image.width
 
 
+def describe_size(shape: tuple[int, ...]) -> str:
+    """'width x height' of an array [h, w, ...], as errors say it."""
+    return f"{shape[1]} x {shape[0]}"
+
+
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """A sort key under which `frame2` comes before `frame10`."""
     parts = re.split(r"(\d+)", name)

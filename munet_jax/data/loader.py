@@ -71,7 +71,7 @@ def make_loader(
       InputError: numbers that do not fit together, a source without clips; and, from `next`, whatever reading a clip
         raises, also where a background thread met it.
     """
-    _check_numbers(batch_size, seed, start_step, min(threads, workers), process_index, process_count)
+    _check_numbers(batch_size, seed, (start_step, threads, workers), process_index, process_count)
     if on_error not in ON_ERROR:
         raise InputError(f"config.data.on_error is {on_error!r}; choose one of {', '.join(ON_ERROR)}")
     indices = [ClipIndex(part.source, options.length, stride) for part in parts]
@@ -131,7 +131,7 @@ def _read_sample(
 
 
 def _check_numbers(
-    batch_size: int, seed: int, start_step: int, threads: int, process_index: int, process_count: int
+    batch_size: int, seed: int, counts: tuple[int, int, int], process_index: int, process_count: int
 ) -> None:
     if not 0 <= process_index < process_count:
         raise InputError(f"process {process_index} of {process_count} processes does not exist")
@@ -139,5 +139,5 @@ def _check_numbers(
         raise InputError(f"batch_size {batch_size} cannot be split evenly over {process_count} processes; change it")
     if not 0 <= seed < 2**32:
         raise InputError(f"the seed lies between 0 and 2^32 - 1, not {seed}")
-    if start_step < 0 or threads < 0:
-        raise InputError(f"start_step, threads and workers are not negative, but {start_step} and {threads} were given")
+    if min(counts) < 0:
+        raise InputError(f"start_step, threads and workers are not negative, but {counts} were given")

@@ -43,8 +43,9 @@ def create_parts(config: ConfigDict) -> list[Part]:
             parts += [Part(source, weight * len(source) / sum(map(len, sets))) for source in sets]
         else:
             source = _open_videos(config, kind)
-            parts += [Part(source, weight * (1 - share)), Part(FramesAsStills(source), weight * share)]
-    return [part for part in parts if part.weight > 0]
+            parts += [Part(source, weight * (1 - share))] if share < 1 else []
+            parts += [Part(FramesAsStills(source), weight * share)] if share > 0 else []
+    return parts
 
 
 def create_source(config: ConfigDict) -> ClipSource:

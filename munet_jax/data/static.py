@@ -11,9 +11,9 @@ from pathlib import Path
 
 from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.clips import Video
-from munet_jax.data.images import image_size, list_images, read_image
+from munet_jax.data.images import list_images, read_image
 from munet_jax.data.masks import read_mask, read_soft_mask
-from munet_jax.data.trees import is_unsafe
+from munet_jax.data.trees import is_unsafe, require_size
 from munet_jax.errors import InputError
 
 
@@ -91,8 +91,7 @@ class StaticSource:
         self._names = _list_pairs(self._images, self._masks, self._layout)
         if self._layout.listed:
             self._names = _only_listed(self._names, parent, self._layout.listed, split)
-        stems = [Path(file).stem for file in self._names]
-        self._stems = tuple(stems)
+        self._stems = tuple(Path(file).stem for file in self._names)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -115,10 +114,7 @@ class StaticSource:
         """Its label map, uint8 [h, w]; `frame` is 0. Raises InputError: unreadable, or of another size than the image."""
         path = self._masks / f"{self._stems[index]}.png"
         labels = _read(path, self._layout.masks)
-        height, width = image_size(self._images / self._names[index])
-        if labels.shape != (height, width):
-            sizes = f"{labels.shape[1]} x {labels.shape[0]}, but its image {self._names[index]} is {width} x {height}"
-            raise InputError(f"{path}: the mask is {sizes} (width x height); take both from one archive")
+        require_size(path, labels, self.frame_file(index, frame))
         return labels
 
 

@@ -104,8 +104,10 @@ class StillMover:
             other = self._draw_other(index, rng)
             for _ in range(_ARRANGEMENTS):
                 layers = self._arrange(image, labels, crop, ids, camera, other, rng)
-                if self._shows(layers):
-                    return *self._render(layers), max(layer.slot for layer in layers)
+                slots = max(layer.slot for layer in layers)
+                frames, moved, valid = self._render(layers)
+                if self._shows(moved[0], slots):
+                    return frames, moved, valid, slots
         return *self._move_whole(image, labels, crop, ids, camera), len(ids)
 
     @property
@@ -128,10 +130,10 @@ class StillMover:
         images, labels, valid = (np.stack(parts) for parts in zip(*frames, strict=True))
         return images, labels, valid
 
-    def _shows(self, layers: Sequence[Layer]) -> bool:
-        """Whether frame 0 shows enough of every object to follow."""
-        pixels = np.bincount(compose(layers, 0.0, self._options.size)[1].ravel(), minlength=256)
-        return all(pixels[layer.slot] >= self._options.min_pixels for layer in layers if layer.slot)
+    def _shows(self, labels: LabelMap, slots: int) -> bool:
+        """Whether a frame's labels show enough of every object to follow."""
+        pixels = np.bincount(labels.ravel(), minlength=slots + 1)
+        return bool((pixels[1 : slots + 1] >= self._options.min_pixels).all())
 
     def _draw_other(self, index: int, rng: np.random.Generator) -> _Other | None:
         """Another image for a background, for an object that crosses, for both or for neither."""

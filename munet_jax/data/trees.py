@@ -14,7 +14,7 @@ import numpy as np
 
 from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.clips import Video
-from munet_jax.data.images import image_size, list_images, natural_key, read_image
+from munet_jax.data.images import describe_size, image_size, list_images, natural_key, read_image
 from munet_jax.data.masks import read_mask
 from munet_jax.errors import InputError
 
@@ -69,17 +69,21 @@ class TreeSource:
             count = f"{len(files.video.annotated)} of {len(files.video.frame_names)} frames of the video have one"
             raise InputError(f"{path}: this frame has no label map ({count}); ask for annotated frames only")
         labels = read_mask(path)
-        frame_path = self.frame_file(index, frame)
-        frame_size = image_size(frame_path)
-        if labels.shape != frame_size:
-            sizes = f"{_size(labels.shape)}, but its frame {frame_path} is {_size(frame_size)}"
-            raise InputError(f"{path}: the label map is {sizes} (width x height); take both from one resolution")
+        require_size(path, labels, self.frame_file(index, frame))
         return (labels > 0).astype(np.uint8) if self._merge_objects else labels
 
     def frame_file(self, index: int, frame: int) -> Path:
         """The file of a frame, as it lies there."""
         files = self._videos[index]
         return files.frames / f"{files.video.frame_names[frame]}{files.suffixes[frame]}"
+
+
+def require_size(path: Path, labels: LabelMap, frame: Path) -> None:
+    """Raises InputError where a label map [h, w], read from `path`, has another size than the image file `frame`."""
+    frame_size = image_size(frame)
+    if labels.shape != frame_size:
+        sizes = f"{describe_size(labels.shape)}, but its frame {frame} is {describe_size(frame_size)}"
+        raise InputError(f"{path}: the label map is {sizes} (width x height); take both from one resolution")
 
 
 def is_unsafe(name: str) -> bool:
@@ -147,7 +151,3 @@ def _list_frames(name: str, folder: Path, listed: Set[str], all_frames: bool) ->
         count = f"{len(missing)} of {len(listed)} listed frames are missing"
         raise InputError(f"{folder / missing[0]}: listed, but there is no such frame ({count}); unpack {name} again")
     return images if all_frames else {frame: path for frame, path in images.items() if frame in listed}
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]} x {shape[0]}"

@@ -184,13 +184,15 @@ class VideoSegmenter:
         step = self._query(device_frame, previous, known)
         if step is None:
             carried = _first(self.model, self.variables, device_frame)
-            probabilities = jnp.zeros((1, self._slots, *frame.shape[:2]))
+            masks = jnp.zeros((1, self._slots, *self._work))
         else:
-            carried, probabilities = step.carried, self._resized(step.probabilities, self._size)
+            carried, masks = step.carried, step.probabilities
+        probabilities = self._resized(masks, self._size)
         if mask is not None:
             probabilities = self._impose(probabilities, mask, given)
+            masks = self._resized(probabilities, self._work)
         self.frame_index += 1
-        self._carried, self._masks = carried, self._resized(probabilities, self._work)
+        self._carried, self._masks = carried, masks
         self._remember(device_frame, self._masks, stays=mask is not None or self.policy.stays(self.frame_index))
         return self._prediction(probabilities, step, previous, outputs)
 

@@ -106,7 +106,7 @@ BREAKS = {
     "no masks folder": (lambda i, m: m.rename(m.with_name("other")), "has no images and ground_truth_mask"),
 }
 UNREADABLE = {
-    "size": (_small_mask, "0001.png: the mask is 30 x 20, but its image 0001.jpg is 64 x 48"),
+    "size": (_small_mask, r"0001.png: the label map is 30 x 20, but its frame .*0001.jpg is 64 x 48"),
     "anti-aliased": (_anti_aliased, "0001.png: 256 distinct grey values"),
     "cut off": (lambda i, m: (m / "0001.png").write_bytes((m / "0001.png").read_bytes()[:60]), "0001.png: cannot be read"),
 }  # fmt: skip
