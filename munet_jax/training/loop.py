@@ -23,9 +23,9 @@ from munet_jax.files import atomic_path
 from munet_jax.models import create_model
 from munet_jax.training.checkpoints import Checkpoints, has_checkpoint
 from munet_jax.training.optimizer import create_optimizer, create_schedule
-from munet_jax.training.parallel import AXIS, check_batch_size, parallel_step, replicate, to_devices, unreplicate
+from munet_jax.training.parallel import AXIS, check_batch_size, compile_step, replicate, to_devices, unreplicate
 from munet_jax.training.restore import trained_variables
-from munet_jax.training.step import TrainState, abstract_batch, create_state, make_train_step
+from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
@@ -90,14 +90,14 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
             batches = fake_loader(batches)
         with MetricsLog(workdir / METRICS_FILE, first, config.train.steps) as log:
             log.announce(config, parts, state, devices)
-            return run_steps(config, parallel_step(step), state, batches, checkpoints, log, devices)
+            return run_steps(config, step, state, batches, checkpoints, log, devices)
     finally:
         checkpoints.close()
 
 
 def run_steps(
     config: ConfigDict,
-    step: Any,
+    step: TrainStep,
     state: TrainState,
     batches: Iterator[dict[str, np.ndarray]],
     checkpoints: Checkpoints,
@@ -109,8 +109,11 @@ def run_steps(
     replicas = replicate(state)
     first = int(state.step) + 1
     waiting = to_devices(log.watch(batches), devices, total + 1 - first)
+    compiled = None
     for number in range(first, total + 1):
-        replicas, metrics = step(replicas, next(waiting))
+        batch = next(waiting)
+        compiled = compiled or compile_step(step, replicas, batch)
+        replicas, metrics = compiled(replicas, batch)
         if number % config.train.log_every == 0 or number == total:
             log.record(number, {name: float(value[0]) for name, value in metrics.items()})
         if number % config.train.checkpoint_every == 0 or number == total:

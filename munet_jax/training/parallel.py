@@ -15,11 +15,23 @@ from munet_jax.training.step import Batch, TrainState, TrainStep
 
 AXIS = "batch"
 PREFETCHED = 2  # batches that wait on the devices
+# XLA's CPU scheduler starts whatever can start, and so keeps everything: 9.0 GB of temporaries where 3.1 GB do, for the
+# paper's step (6 frames of 400 x 400, 2 objects), and no faster for it.
+CPU_OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 
 
 def parallel_step(step: TrainStep) -> Any:
     """Run a pure step (made with `axis_name=AXIS`) on all local devices; the old state's memory is given up to the new."""
     return jax.pmap(step, axis_name=AXIS, donate_argnums=0)
+
+
+def compile_step(step: TrainStep, state: TrainState, batch: Batch) -> Any:
+    """`parallel_step`, compiled ahead of time for a replicated state and a batch that is split over the devices.
+
+    The result takes these shapes alone: a run cannot compile its step a second time without noticing.
+    """
+    options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
+    return parallel_step(step).lower(state, batch).compile(options)
 
 
 def replicate(state: TrainState) -> TrainState:

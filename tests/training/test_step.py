@@ -8,9 +8,18 @@ import numpy as np
 import optax
 import pytest
 
+from munet_jax.compiles import COMPILES
 from munet_jax.errors import InputError
 from munet_jax.models import MUNet
-from munet_jax.training.parallel import AXIS, check_batch_size, parallel_step, replicate, split_batch, unreplicate
+from munet_jax.training.parallel import (
+    AXIS,
+    check_batch_size,
+    compile_step,
+    parallel_step,
+    replicate,
+    split_batch,
+    unreplicate,
+)
 from munet_jax.training.step import Batch, create_state, make_train_step
 from tests.models.tiny import tiny_model
 
@@ -51,6 +60,24 @@ def test_two_devices_equal_one(loss: str) -> None:
     assert largest_difference(jax.device_get(one.params), unreplicate(two).params) < 1e-6
     for name, value in metrics_one.items():
         assert float(value) == pytest.approx(float(metrics_two[name][0]), rel=1e-5)
+
+
+def test_a_compiled_step_goes_on_from_its_own_output_and_refuses_other_shapes() -> None:
+    model, optimizer, clips = tiny_model(), optax.sgd(0.1), batch()
+    start = create_state(model, optimizer, whole(clips), seed=0)
+    step = make_train_step(model, optimizer, axis_name=AXIS)
+    state, split = replicate(start), split_batch(clips, 2)
+    compiled = compile_step(step, state, split)
+    before = COMPILES.count
+    for _ in range(3):
+        state, _ = compiled(state, split)
+    assert COMPILES.count == before
+    expected = replicate(start)
+    for _ in range(3):
+        expected, _ = parallel_step(step)(expected, split)
+    assert largest_difference(unreplicate(state).params, unreplicate(expected).params) < 1e-6
+    with pytest.raises(TypeError):
+        compiled(state, split_batch(batch(b=4), 2))
 
 
 def test_statistics_of_frozen_norms_do_not_move_and_their_scale_does() -> None:
