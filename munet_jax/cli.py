@@ -47,7 +47,27 @@ def create_parser() -> argparse.ArgumentParser:
     masks.add_argument("folder", metavar="DIR", type=Path, help="of label maps, one folder per video")
     masks.add_argument("--frames", type=Path, help="the folder of frames, with the same folders in it")
     masks.set_defaults(run=run_check_masks, takes_config=False)
+
+    convert = commands.add_parser("convert", help="make a backbone of a PyTorch ResNet's weights, or the other way")
+    convert.add_argument("source", metavar="SOURCE", type=Path, help="weights: .pth (extra 'convert') or .safetensors")
+    convert.add_argument("target", metavar="TARGET", type=Path, help="the file to write, .safetensors")
+    convert.add_argument("--depth", type=int, default=50, help="of the ResNet: 18 or 50 (default)")
+    convert.add_argument("--bn-epsilon", type=float, help="of its batch norms, where it is not the layout's own")
+    convert.add_argument("--to-pytorch", action="store_true", help="SOURCE is a backbone; write a PyTorch state dict")
+    convert.set_defaults(run=run_convert, takes_config=False)
     return parser
+
+
+def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet convert`."""
+    from munet_jax.convert.files import convert, convert_back
+
+    if options.to_pytorch:
+        convert_back(options.source, options.target)
+    else:
+        convert(options.source, options.target, depth=options.depth, epsilon=options.bn_epsilon)
+    print(f"written:  {options.target}")
+    return 0
 
 
 def run_prepare(options: argparse.Namespace, _: Sequence[str]) -> int:

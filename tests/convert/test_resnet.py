@@ -1,11 +1,16 @@
 """Converted ResNets: the same features as PyTorch's, nothing lost, nothing unexpected taken."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from munet_jax.cli import main
 from munet_jax.convert import resnet50_from_pytorch, resnet50_to_pytorch, resnet_from_pytorch
+from munet_jax.convert.files import convert, read_backbone, read_state_dict
 from munet_jax.errors import InputError
 from munet_jax.models.resnet import ResNet, ResNet50
 
@@ -106,3 +111,48 @@ def test_other_depths_and_other_networks_are_refused() -> None:
     variables = resnet_from_pytorch(state_of(random_network(18)), depth=18)
     with pytest.raises(InputError, match="no ResNet-50 with frozen batch norm: params/res2_0/conv1/kernel"):
         resnet50_to_pytorch(variables)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_go_through_the_command_and_back(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture) -> None:
+    network = random_network(18)
+    weights, backbone, back = tmp_path / f"a{suffix}", tmp_path / "b.safetensors", tmp_path / f"c{suffix}"
+    if suffix == ".pth":
+        torch.save(network.state_dict(), weights)
+    else:
+        save_file(state_of(network), weights)
+    assert main(["convert", str(weights), str(backbone), "--depth", "18"]) == 0
+    assert main(["convert", "--to-pytorch", str(backbone), str(back)]) == 0
+    for name, value in read_state_dict(back).items():
+        np.testing.assert_array_equal(value, state_of(network)[name])
+    capsys.readouterr()
+    assert main(["convert", str(weights), str(tmp_path / "d.safetensors")]) == 2  # as a ResNet-50
+    assert "missing: layer1.0.bn3.bias" in capsys.readouterr().err
+    assert not (tmp_path / "d.safetensors").exists()
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    class Code:
+        def __reduce__(self) -> tuple:
+            return (print, ("run",))
+
+    torch.save({"conv1.weight": Code()}, tmp_path / "code.pth")
+    with pytest.raises(InputError, match="code.pth: cannot be read as a state dict of plain tensors"):
+        read_state_dict(tmp_path / "code.pth")
+    torch.save({"state": {"conv1.weight": torch.zeros(1)}}, tmp_path / "nested.pth")
+    with pytest.raises(InputError, match="holds no state dict"):
+        read_state_dict(tmp_path / "nested.pth")
+    (tmp_path / "text.safetensors").write_text("nothing")
+    for read in (read_state_dict, read_backbone):
+        with pytest.raises(InputError, match="text.safetensors: not a"):
+            read(tmp_path / "text.safetensors")
+        with pytest.raises(InputError, match=r"none.safetensors: no such"):
+            read(tmp_path / "none.safetensors")
+    save_file({"a": np.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="other.safetensors: not a converted backbone; make it by"):
+        read_backbone(tmp_path / "other.safetensors")
+    (tmp_path / "a.bin").touch()
+    with pytest.raises(InputError, match="weights end in .pth"):
+        read_state_dict(tmp_path / "a.bin")
+    with pytest.raises(InputError, match="a converted backbone is a .safetensors file"):
+        convert(tmp_path / "nested.pth", tmp_path / "out.pth")
