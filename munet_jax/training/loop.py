@@ -21,10 +21,10 @@ from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.files import atomic_path
 from munet_jax.models import create_model
-from munet_jax.training.checkpoints import Checkpoints, has_checkpoint
+from munet_jax.training.checkpoints import Checkpoints
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import AXIS, check_batch_size, compile_step, replicate, to_devices, unreplicate
-from munet_jax.training.restore import trained_variables
+from munet_jax.training.restore import start_state
 from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
 
 CONFIG_FILE = "config.json"
@@ -32,7 +32,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:
-    """Train until `config.train.steps`: from the newest checkpoint in `workdir`, else from `config.train.init_from`.
+    """Train until `config.train.steps`: from the newest checkpoint in `workdir`, else as `start_state` says.
 
     Args:
       config: a config of configs/.
@@ -64,9 +64,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     state = create_state(
         model, optimizer, abstract_batch(config, config.train.batch_size // devices), config.train.seed
     )
-    if config.train.init_from and not has_checkpoint(workdir):  # the run's own state goes before
-        variables, _ = trained_variables(config, Path(config.train.init_from))
-        state = state.replace(**variables)
+    state = start_state(config, state, workdir)
 
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)

@@ -1,4 +1,4 @@
-"""From a workdir to a trained model's variables, without the training around it."""
+"""Where variables come from: a trained run, or a converted backbone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,53 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from munet_jax.convert.files import read_backbone
 from munet_jax.errors import InputError
 from munet_jax.models import create_model
-from munet_jax.training.checkpoints import FOLDER, Checkpoints
-from munet_jax.training.step import abstract_batch, create_variables
+from munet_jax.training.checkpoints import FOLDER, Checkpoints, has_checkpoint, parameter_shapes
+from munet_jax.training.step import TrainState, abstract_batch, create_variables
+
+ENCODERS = ("query_encoder", "reference_encoder")
+
+
+def start_state(config: ConfigDict, state: TrainState, workdir: Path) -> TrainState:
+    """What a run begins with, before its own checkpoint: `state`, which comes from the seed, or what the config names.
+
+    1. A checkpoint in `workdir` goes before everything, so nothing else is read.
+    2. The parameters of another run, `train.init_from`.
+    3. Both encoders from a converted ResNet, `train.backbone`.
+    4. Scratch.
+
+    Raises:
+      InputError: what is named is not there, or does not fit the model.
+    """
+    if has_checkpoint(workdir):
+        return state
+    if config.train.init_from:
+        variables, _ = trained_variables(config, Path(config.train.init_from))
+        return state.replace(**variables)
+    if config.train.backbone:
+        return with_backbone(state, Path(config.train.backbone))
+    return state
+
+
+def with_backbone(state: TrainState, path: Path) -> TrainState:
+    """`state` with both encoders from a converted ResNet; the mask's kernel of Enc-R stays as it was drawn."""
+    backbone, depth = read_backbone(path)
+    replaced = {}
+    for collection, stored in backbone.items():
+        tree = dict(getattr(state, collection))
+        for encoder in ENCODERS:
+            ours = dict(tree.get(encoder, {}).get("backbone", {}))
+            own = {name: ours[name] for name in ours.keys() - stored.keys() if name == "conv1_mask"}
+            if parameter_shapes(stored | own) != parameter_shapes(ours):
+                raise InputError(
+                    f"config.train.backbone: {path} is a ResNet-{depth} with frozen batch norm, and config.model.{encoder} is "
+                    "another network; make its block, stage_sizes, width and norm those of the ResNet"
+                )
+            tree[encoder] = {"backbone": stored | own}
+        replaced[collection] = tree
+    return state.replace(**replaced)
 
 
 def trained_variables(config: ConfigDict, workdir: Path, step: int | None = None) -> tuple[dict[str, Any], int]:
