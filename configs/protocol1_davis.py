@@ -1,6 +1,7 @@
 """The paper's protocol 1: DAVIS-2017's training videos alone.
 
 Command:   python train.py --config configs/protocol1_davis.py --workdir runs/protocol1 --data_root DAVIS
+           --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DAVIS-2017, 480p (docs/data.md)
 Paper:     J&F 75.0 on DAVIS-2017 val from ImageNet's ResNet-50, 76.5 from a Mask R-CNN's
 Measured:  not measured

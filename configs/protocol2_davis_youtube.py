@@ -1,6 +1,7 @@
 """The paper's protocol 2: DAVIS-2017 and YouTube-VOS 2018.
 
 Command:   python train.py --config configs/protocol2_davis_youtube.py --workdir runs/protocol2 --data_root DATA
+           --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DATA/DAVIS and DATA/YouTube-VOS (docs/data.md)
 Paper:     J&F 81.1 on DAVIS-2017 val, G 77.4 on YouTube-VOS 2018 val
 Measured:  not measured
