@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from configs import common
+from configs import ablation, common, protocol2_davis_youtube
+from munet_jax.errors import InputError
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
+from munet_jax.scripts import parse_config
 from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 
@@ -42,3 +44,14 @@ def test_all_configs_have_the_same_fields() -> None:
     expected = fields(common.get_config())
     for name in NAMES:
         assert fields(importlib.import_module(f"configs.{name}").get_config()) == expected, name
+
+
+def test_the_rows_of_the_ablation_differ_and_a_wrong_one_is_named() -> None:
+    rows = {row: ablation.get_config(row) for row in "abcdefg"}
+    for config in rows.values():
+        create_model(config.model)
+    assert rows["e"] == rows["g"] == protocol2_davis_youtube.get_config()
+    assert len({rows[row].to_json() for row in "abcdef"}) == 6
+    with pytest.raises(InputError, match="rows a, b, c, d, e, f, g, not 'h'"):
+        parse_config("configs/ablation.py:h", [])
+    assert parse_config("configs/ablation.py:b", []).model.fusion == "none"

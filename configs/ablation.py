@@ -1,0 +1,33 @@
+"""The rows of the paper's Table 4: what the loss, the displacement, the uncertainty and the attention are worth.
+
+Command:   python train.py --config configs/ablation.py:a --workdir runs/ablation_a --data_root DATA     (a to g)
+           --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
+Data:      DATA/DAVIS and DATA/YouTube-VOS, as protocol 2 (docs/data.md)
+Paper:     J&F on DAVIS-2017 val: a 76.5, b 78.6, c 78.0, d 79.7, e 81.1, f 80.1, g 81.1
+Measured:  not measured
+"""
+
+from ml_collections import ConfigDict
+
+from configs import protocol2_davis_youtube
+
+# Row: loss of Eq. 4 or plain cross-entropy, displacement, uncertainty, fusion.
+ROWS = {
+    "a": ("ce", False, False, "none"),
+    "b": ("bsce_iou", False, False, "none"),
+    "c": ("ce", True, True, "msam"),
+    "d": ("bsce_iou", True, False, "msam"),
+    "e": ("bsce_iou", True, True, "msam"),
+    "f": ("bsce_iou", True, True, "addition"),
+    "g": ("bsce_iou", True, True, "msam"),  # the paper's comparison of fusions lists row e again
+}
+
+
+def get_config(row: str = "e") -> ConfigDict:
+    """Protocol 2 with the switches of one row."""
+    if row not in ROWS:
+        raise ValueError(f"configs/ablation.py has the rows {', '.join(ROWS)}, not {row!r}")
+    config = protocol2_davis_youtube.get_config()
+    config.train.loss, displacement, uncertainty, config.model.fusion = ROWS[row]
+    config.model.mu_layer.update(displacement=displacement, uncertainty=uncertainty)
+    return config
