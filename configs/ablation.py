@@ -1,6 +1,7 @@
 """The rows of the paper's Table 4: what the loss, the displacement, the uncertainty and the attention are worth.
 
 Command:   python train.py --config configs/ablation.py:a --workdir runs/ablation_a --data_root DATA     (a to g)
+           configs/ablation.py:a,small is for two cores, from scratch
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DATA/DAVIS and DATA/YouTube-VOS, as protocol 2 (docs/data.md)
 Paper:     J&F on DAVIS-2017 val: a 76.5, b 78.6, c 78.0, d 79.7, e 81.1, f 80.1, g 81.1
@@ -23,11 +24,12 @@ ROWS = {
 }
 
 
-def get_config(row: str = "e") -> ConfigDict:
-    """Protocol 2 with the switches of one row."""
+def get_config(row_and_form: str = "e") -> ConfigDict:
+    """Protocol 2 with the switches of one row: 'a' to 'g', or 'a,small' to 'g,small'."""
+    row, _, form = row_and_form.partition(",")
     if row not in ROWS:
         raise ValueError(f"configs/ablation.py has the rows {', '.join(ROWS)}, not {row!r}")
-    config = protocol2_davis_youtube.get_config()
+    config = protocol2_davis_youtube.get_config(form)
     config.train.loss, displacement, uncertainty, config.model.fusion = ROWS[row]
     config.model.mu_layer.update(displacement=displacement, uncertainty=uncertainty)
     return config

@@ -1,6 +1,7 @@
 """The paper's protocol 1: DAVIS-2017's training videos alone.
 
 Command:   python train.py --config configs/protocol1_davis.py --workdir runs/protocol1 --data_root DAVIS
+           configs/protocol1_davis.py:small is for two cores, from scratch
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DAVIS-2017, 480p (docs/data.md)
 Paper:     J&F 75.0 on DAVIS-2017 val from ImageNet's ResNet-50, 76.5 from a Mask R-CNN's
@@ -12,6 +13,6 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def get_config() -> ConfigDict:
+def get_config(form: str = "") -> ConfigDict:
     """All clips of six consecutive frames that do not overlap, about 700 an epoch, for 100 epochs."""
-    return common.get_config()
+    return common.in_form(common.get_config(), form)

@@ -1,6 +1,7 @@
 """The paper's protocol 2: DAVIS-2017 and YouTube-VOS 2018.
 
 Command:   python train.py --config configs/protocol2_davis_youtube.py --workdir runs/protocol2 --data_root DATA
+           configs/protocol2_davis_youtube.py:small is for two cores, from scratch
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DATA/DAVIS and DATA/YouTube-VOS (docs/data.md)
 Paper:     J&F 81.1 on DAVIS-2017 val, G 77.4 on YouTube-VOS 2018 val
@@ -12,11 +13,11 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def get_config() -> ConfigDict:
+def get_config(form: str = "") -> ConfigDict:
     """1450 clips an epoch, half from each set, for 100 epochs; of YouTube-VOS consecutive annotated frames."""
     config = common.get_config()
     config.data.kind = "mix"
     config.data.mix.update(davis=0.5, youtube_vos=0.5)
     config.data.epoch_clips = 1450
     config.train.steps = 145_000
-    return config
+    return common.in_form(config, form)

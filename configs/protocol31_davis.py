@@ -2,6 +2,7 @@
 
 Command:   python train.py --config configs/protocol31_davis.py --workdir runs/protocol31 --data_root DAVIS
            after protocol3_static, whose workdir it starts from (--config.train.init_from=DIR for another)
+           configs/protocol31_davis.py:small is for two cores, after protocol3_static.py:small
 Data:      DAVIS-2017, 480p (docs/data.md)
 Paper:     J&F 78.1 on DAVIS-2017 val
 Measured:  not measured
@@ -9,11 +10,13 @@ Measured:  not measured
 
 from ml_collections import ConfigDict
 
-from configs import protocol1_davis
+from configs import common, protocol1_davis
 
 
-def get_config() -> ConfigDict:
+def get_config(form: str = "") -> ConfigDict:
     """As protocol1_davis, from the parameters that the still images gave."""
-    config = protocol1_davis.get_config()
+    config = protocol1_davis.get_config(form)
     config.train.init_from = "runs/protocol3"
+    if common.is_small(form):
+        config.train.update(init_from="runs/protocol3_small", bootstrap_warmup=0)
     return config

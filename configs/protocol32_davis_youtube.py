@@ -2,6 +2,7 @@
 
 Command:   python train.py --config configs/protocol32_davis_youtube.py --workdir runs/protocol32 --data_root DATA
            after protocol3_static, whose workdir it starts from (--config.train.init_from=DIR for another)
+           configs/protocol32_davis_youtube.py:small is for two cores, after protocol3_static.py:small
 Data:      DATA/DAVIS and DATA/YouTube-VOS (docs/data.md)
 Paper:     J&F 81.9 on DAVIS-2017 val, G 80.3 on YouTube-VOS 2018 val
 Measured:  not measured
@@ -9,11 +10,13 @@ Measured:  not measured
 
 from ml_collections import ConfigDict
 
-from configs import protocol2_davis_youtube
+from configs import common, protocol2_davis_youtube
 
 
-def get_config() -> ConfigDict:
+def get_config(form: str = "") -> ConfigDict:
     """As protocol2_davis_youtube, from the parameters that the still images gave."""
-    config = protocol2_davis_youtube.get_config()
+    config = protocol2_davis_youtube.get_config(form)
     config.train.init_from = "runs/protocol3"
+    if common.is_small(form):
+        config.train.update(init_from="runs/protocol3_small", bootstrap_warmup=0)
     return config

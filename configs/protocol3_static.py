@@ -1,6 +1,7 @@
 """The paper's pre-training for protocols 3.1 and 3.2: clips made of still images.
 
 Command:   python train.py --config configs/protocol3_static.py --workdir runs/protocol3 --data_root STATIC
+           configs/protocol3_static.py:small is for two cores, from scratch, with ECSSD alone (workdir runs/protocol3_small)
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      MSRA10K, VOC 2012, ECSSD, COCO 2017 and PASCAL-S, each in a folder of STATIC (docs/data.md)
 Measured:  not measured
@@ -16,10 +17,13 @@ SETS = {"msra10k": "MSRA10K", "voc2012_objects": "VOC2012", "ecssd": "ECSSD", "c
 IMAGES = 132_029
 
 
-def get_config() -> ConfigDict:
+def get_config(form: str = "") -> ConfigDict:
     """One clip of every image an epoch, for 10 epochs: flipped or not as a whole, moved smoothly, colours jittered."""
     config = common.get_config()
     config.data.kind = "static"
     config.data.static.sets.update(SETS)
     config.train.steps = 10 * IMAGES
-    return config
+    if common.is_small(form):
+        config.data.static.sets.update(dict.fromkeys(SETS, ""), ecssd=SETS["ecssd"])
+        config.data.still_motion.update(separate=0.2, paste=0.5, crossing=0.3)
+    return common.in_form(config, form)

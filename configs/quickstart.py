@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 from configs import common
 
 
-def get_config() -> ConfigDict:
+def get_config(form: str = "") -> ConfigDict:
     """The paper's network, narrow, trained from scratch."""
+    common.is_small(form)  # it is the small form already
     config = common.get_config()
     common.narrow(config.model)
 

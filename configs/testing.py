@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 from configs import quickstart
 
 
-def get_config() -> ConfigDict:
+def get_config(form: str = "") -> ConfigDict:
     """The quickstart, shrunk: 8 channels, 64 x 64, two videos, six steps."""
-    config = quickstart.get_config()
+    config = quickstart.get_config(form)
     for part in (config.model.query_encoder, config.model.reference_encoder):
         part.width = 8
     config.model.mu_layer.radius = 3
