@@ -37,6 +37,7 @@ def model() -> ConfigDict:
     config.decoder_dim = 256
     config.motion_prior = False  # hand the moved masks of the frame before to the decoder; not in the paper
     config.top_k = 0  # memory positions per query position; 0 takes all
+    config.remat = False  # training computes the encoders' and the decoder's inner maps twice, to keep fewer
     config.dtype = "float32"  # of compute; parameters, softmax, cost volume and losses stay f32
     return config
 
@@ -116,6 +117,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 2e-5
+    config.optimizer.scale_lr = False  # the rate is of one clip, times train.batch_size
     config.optimizer.schedule = "halving"  # or 'cosine', 'constant'
     config.optimizer.halve_every_epochs = 25
     config.optimizer.warmup_steps = 0
@@ -130,6 +132,9 @@ def get_config() -> ConfigDict:
     config.train.backbone = ""  # both encoders of a new run start from this file of `munet convert`
     config.train.steps = 70_000  # 100 epochs of about 700 clips
     config.train.batch_size = 1  # over all devices
+    config.train.accumulate = 1  # micro-batches that each device takes one after the other
+    config.train.ema_decay = 0.0  # of a moving average of the parameters, which is then what is evaluated; 0: none
+    config.train.freeze = ()  # parts that stay as they are, such as ('query_encoder', 'reference_encoder')
     config.train.loss = "bsce_iou"  # Eq. 4; or 'ce'
     config.train.iou_weight = 1.0  # lambda of Eq. 4
     config.train.bootstrap_fraction = 0.4
@@ -177,7 +182,9 @@ def small(config: ConfigDict) -> None:
     config.data.update(size=(192, 192), clip_length=4, clip_stride=1, max_skip=3)
     config.data.augmentation.update(crop_scale_min=0.4, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.03)
     config.optimizer.update(learning_rate=2e-3, schedule="cosine", warmup_steps=50, weight_decay=0.01, clip_norm=1.0)
-    config.train.update(backbone="", steps=1200, batch_size=4, bootstrap_warmup=600, log_every=25, checkpoint_every=250)
+    config.train.update(
+        backbone="", steps=1200, batch_size=4, bootstrap_warmup=1200, log_every=25, checkpoint_every=250
+    )
     config.inference.max_size = 240  # the scale of the training clips
 
 

@@ -25,5 +25,4 @@ def get_config(form: str = "") -> ConfigDict:
     config.train.steps = 10 * IMAGES
     if common.is_small(form):
         config.data.static.sets.update(dict.fromkeys(SETS, ""), ecssd=SETS["ecssd"])
-        config.data.still_motion.update(separate=0.2, paste=0.5, crossing=0.3)
     return common.in_form(config, form)

@@ -45,8 +45,8 @@ def create_model(config: ConfigDict) -> MUNet:
     if config["motion_prior"] and config["mu_layer"]["matching"] != "softargmax":
         raise InputError("config.model.motion_prior moves masks to their match: set mu_layer.matching to 'softargmax'")
     dtype = jnp.dtype(config["dtype"])
-    query_backbone = ResNet(**config["query_encoder"], dtype=dtype)
-    reference_backbone = ResNet(**config["reference_encoder"], mask_input=True, dtype=dtype)
+    query_backbone = ResNet(**config["query_encoder"], remat=config["remat"], dtype=dtype)
+    reference_backbone = ResNet(**config["reference_encoder"], mask_input=True, remat=config["remat"], dtype=dtype)
     width = query_backbone.width * 4 * BLOCKS[query_backbone.block].expansion
 
     key_dim, value_dim = config["key_dim"], config["value_dim"]
@@ -59,7 +59,7 @@ def create_model(config: ConfigDict) -> MUNet:
         query_embedding=KeyValue(key_dim, value_dim, dtype=dtype),
         memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype=dtype),
         matcher=Matcher(config["top_k"] or None),
-        decoder=Decoder(config["decoder_dim"], config["motion_prior"], dtype=dtype),
+        decoder=Decoder(config["decoder_dim"], config["motion_prior"], config["remat"], dtype=dtype),
     )
 
 

@@ -80,21 +80,25 @@ class Decoder(nn.Module):
     Attributes:
       features: channels inside the decoder (256 in the paper's size).
       motion_prior: whether it is also given the moved masks of the frame before (not in the paper).
+      remat: keep the blocks' inputs alone for the backward pass, and compute the rest again.
       dtype: compute dtype; the two output channels are f32.
     """
 
     features: int = 256
     motion_prior: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
         """Parameters, named by their place on the way up."""
+        block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
+        branch = nn.remat(SkipBranch) if self.remat else SkipBranch
         self.entry = conv(self.features, 3, dtype=self.dtype)
-        self.entry_block = ResidualBlock(self.dtype)
-        self.skip8 = SkipBranch(self.features, self.dtype)
-        self.skip4 = SkipBranch(self.features, self.dtype)
-        self.refine8 = ResidualBlock(self.dtype)
-        self.refine4 = ResidualBlock(self.dtype)
+        self.entry_block = block(self.dtype)
+        self.skip8 = branch(self.features, self.dtype)
+        self.skip4 = branch(self.features, self.dtype)
+        self.refine8 = block(self.dtype)
+        self.refine4 = block(self.dtype)
         self.prediction = conv(2, 3, dtype=self.dtype)
         if self.motion_prior:
             self.prior4 = conv(self.features, 3, dtype=self.dtype)

@@ -134,6 +134,7 @@ class ResNet(nn.Module):
       norm: 'frozen_batch' or 'group'.
       mask_input: whether the stem also takes a one-channel object mask (Enc-R).
       mask_kernel_std: standard deviation of the mask's part of the first kernel at initialisation, zero mean.
+      remat: keep the blocks' inputs alone for the backward pass, and compute the rest again.
       dtype: compute dtype; parameters stay f32.
     """
 
@@ -143,6 +144,7 @@ class ResNet(nn.Module):
     norm: str = "frozen_batch"
     mask_input: bool = False
     mask_kernel_std: float = 0.01
+    remat: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -162,14 +164,13 @@ class ResNet(nn.Module):
             x = self._add_masks(x, masks)
         x = nn.relu(Norm(self.norm, self.dtype, name="norm1")(x))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        block_type = nn.remat(BLOCKS[self.block]) if self.remat else BLOCKS[self.block]
         outputs = []
         for stage, blocks in enumerate(self.stage_sizes):
             for index in range(blocks):
                 stride = 2 if stage > 0 and index == 0 else 1
-                block = BLOCKS[self.block](
-                    self.width * 2**stage, stride, self.norm, self.dtype, name=f"res{stage + 2}_{index}"
-                )
-                x = block(x)
+                width = self.width * 2**stage
+                x = block_type(width, stride, self.norm, self.dtype, name=f"res{stage + 2}_{index}")(x)
             outputs.append(x)
         res2, res3, res4 = outputs
         return res2, res3, res4

@@ -66,6 +66,8 @@ class Checkpoints:
     def restore_variables(self, params: Any, step: int | None = None) -> tuple[dict[str, Any], int]:
         """Parameters and statistics of a step (default: the newest), whatever optimizer made them, and the step.
 
+        Of a run that keeps a moving average of its parameters, the average.
+
         Args:
           params: arrays or shapes of the model that they are for.
           step: which.
@@ -76,7 +78,7 @@ class Checkpoints:
         step = self._existing(step)
         self._check_model(params, step)
         state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
-        return {name: state.get(name) or {} for name in ("params", "batch_stats")}, step
+        return {"params": state.get("ema") or state["params"], "batch_stats": state.get("batch_stats") or {}}, step
 
     def _existing(self, step: int | None) -> int:
         steps = sorted(self._manager.all_steps())

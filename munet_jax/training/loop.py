@@ -45,13 +45,14 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
       InputError: something in the config, the data or the workdir is wrong.
     """
     devices = jax.local_device_count()
-    check_batch_size(config.train.batch_size, devices)
+    check_batch_size(config.train.batch_size, devices, config.train.accumulate)
     parts, options = create_parts(config.data), clip_options(config.data)
     clips = config.data.epoch_clips or count_clips(parts, options, stride=config.data.clip_stride)
     epoch = max(1, clips // config.train.batch_size)
     model = create_model(config.model)
-    schedule = create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=epoch)
-    optimizer = create_optimizer(config.optimizer, schedule)
+    batch_size, freeze = config.train.batch_size, tuple(config.train.freeze)
+    schedule = create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=epoch, batch_size=batch_size)
+    optimizer = create_optimizer(config.optimizer, schedule, freeze=freeze)
     step = make_train_step(
         model,
         optimizer,
@@ -59,11 +60,13 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
         iou_weight=config.train.iou_weight,
         fraction=bootstrap_schedule(config),
         memory=config.train.memory,
+        accumulate=config.train.accumulate,
+        ema_decay=config.train.ema_decay,
+        freeze=freeze,
         axis_name=AXIS,
     )
-    state = create_state(
-        model, optimizer, abstract_batch(config, config.train.batch_size // devices), config.train.seed
-    )
+    batch = abstract_batch(config, batch_size // devices)
+    state = create_state(model, optimizer, batch, config.train.seed, ema=config.train.ema_decay > 0)
     state = start_state(config, state, workdir)
 
     workdir.mkdir(parents=True, exist_ok=True)
@@ -104,7 +107,7 @@ def run_steps(
 ) -> TrainState:
     """The loop itself. The host waits for the device only where it logs or saves."""
     total = config.train.steps
-    replicas = replicate(state)
+    replicas = replicate(state, devices)
     first = int(state.step) + 1
     waiting = to_devices(log.watch(batches), devices, total + 1 - first)
     compiled = None

@@ -1,9 +1,11 @@
-"""AdamW and its learning-rate schedules (paper Sec. 3.5)."""
+"""AdamW, its learning-rate schedules (paper Sec. 3.5), and which parameters it leaves as they are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import optax
 from ml_collections import ConfigDict
 
@@ -12,15 +14,18 @@ from munet_jax.errors import InputError
 SCHEDULES = ("halving", "cosine", "constant")
 
 
-def create_schedule(config: ConfigDict, *, steps: int, steps_per_epoch: int) -> optax.Schedule:
+def create_schedule(config: ConfigDict, *, steps: int, steps_per_epoch: int, batch_size: int = 1) -> optax.Schedule:
     """Learning rate by step.
 
     Args:
-      config: `config.optimizer`: learning_rate, schedule, halve_every_epochs, warmup_steps.
+      config: `config.optimizer`: learning_rate, scale_lr, schedule, halve_every_epochs, warmup_steps.
       steps: length of the whole run; where 'cosine' reaches 0.
       steps_per_epoch: for 'halving', which halves the rate every `halve_every_epochs` epochs.
+      batch_size: clips in a step; with `scale_lr` the rate is that of one clip (the paper's batch) times this.
     """
     rate, warmup = config["learning_rate"], config["warmup_steps"]
+    if config["scale_lr"]:
+        rate *= batch_size
     kind = config["schedule"]
     if kind not in SCHEDULES:
         raise InputError(f"config.optimizer.schedule is {kind!r}; choose one of {', '.join(SCHEDULES)}")
@@ -41,9 +46,46 @@ def create_schedule(config: ConfigDict, *, steps: int, steps_per_epoch: int) -> 
     return warmed
 
 
-def create_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW with decoupled weight decay on all parameters, as in PyTorch; `clip_norm` > 0 clips the global norm first."""
-    adamw = optax.adamw(schedule, b1=config["beta1"], b2=config["beta2"], weight_decay=config["weight_decay"])
+def create_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, *, freeze: Sequence[str] = ()
+) -> optax.GradientTransformation:
+    """AdamW with decoupled weight decay on all parameters, as in PyTorch; `clip_norm` > 0 clips the global norm first.
+
+    Parameters that `freeze` names (see `frozen_parameters`) get no update, no decay and no moments.
+    """
+    optimizer = optax.adamw(schedule, b1=config["beta1"], b2=config["beta2"], weight_decay=config["weight_decay"])
     if config["clip_norm"] > 0:
-        return optax.chain(optax.clip_by_global_norm(config["clip_norm"]), adamw)
-    return adamw
+        optimizer = optax.chain(optax.clip_by_global_norm(config["clip_norm"]), optimizer)
+    if not freeze:
+        return optimizer
+
+    def labels(params: Any) -> Any:
+        return jax.tree.map(lambda still: "still" if still else "trained", frozen_parameters(params, freeze))
+
+    return optax.partition({"trained": optimizer, "still": optax.set_to_zero()}, labels)
+
+
+def frozen_parameters(params: Any, prefixes: Sequence[str]) -> Any:
+    """Which parameters a run leaves as they are.
+
+    Args:
+      params: the parameters, arrays or shapes.
+      prefixes: paths such as 'query_encoder' or 'reference_encoder/backbone/res2_0'; all below them is frozen.
+
+    Returns:
+      A tree like `params` of bools.
+
+    Raises:
+      InputError: a prefix that no parameter has.
+    """
+
+    def below(path: Any) -> list[str]:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return [prefix for prefix in prefixes if f"{name}/".startswith(f"{prefix.rstrip('/')}/")]
+
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    unknown = sorted(set(prefixes) - {prefix for path in paths for prefix in below(path)})
+    if unknown:
+        parts = ", ".join(params)
+        raise InputError(f"config.train.freeze: no parameter is below {unknown[0]!r}; the parts are {parts}")
+    return jax.tree_util.tree_map_with_path(lambda path, _: bool(below(path)), params)

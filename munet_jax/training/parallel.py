@@ -15,9 +15,12 @@ from munet_jax.training.step import Batch, TrainState, TrainStep
 
 AXIS = "batch"
 PREFETCHED = 2  # batches that wait on the devices
-# XLA's CPU scheduler starts whatever can start, and so keeps everything: 9.0 GB of temporaries where 3.1 GB do, for the
-# paper's step (6 frames of 400 x 400, 2 objects), and no faster for it.
-CPU_OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+CPU_OPTIONS = {
+    # The default schedule starts whatever can start, and so keeps three times as much (docs/architecture.md).
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    # It removes the barriers that keep what `model.remat` computes twice from being merged into one computation.
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+}
 
 
 def parallel_step(step: TrainStep) -> Any:
@@ -34,13 +37,12 @@ def compile_step(step: TrainStep, state: TrainState, batch: Batch) -> Any:
     return parallel_step(step).lower(state, batch).compile(options)
 
 
-def replicate(state: TrainState) -> TrainState:
-    """One copy of the state per local device.
+def replicate(state: TrainState, devices: int) -> TrainState:
+    """One copy of the state on each of the first local devices.
 
     Through pmap itself: the copies of flax.jax_utils.replicate name their device axis otherwise than pmap's results do,
     and the step would be compiled a second time for its own output.
     """
-    devices = jax.local_device_count()
     copies = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), (devices, *np.shape(x))), state)
     return jax.pmap(lambda tree: tree, axis_name=AXIS)(copies)
 
@@ -50,12 +52,16 @@ def unreplicate(state: TrainState) -> TrainState:
     return jax.device_get(jax_utils.unreplicate(state))
 
 
-def check_batch_size(batch_size: int, devices: int) -> None:
-    """The global batch is split evenly; raises InputError where it cannot be."""
-    if batch_size < 1 or batch_size % devices:
+def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None:
+    """The global batch is split evenly over devices and micro-batches; raises InputError where it cannot be."""
+    if accumulate < 1:
+        raise InputError(f"config.train.accumulate is {accumulate}; a batch is worked on in at least 1 part")
+    parts = devices * accumulate
+    if batch_size < 1 or batch_size % parts:
+        turns = f" in {accumulate} micro-batches each" if accumulate > 1 else ""
         raise InputError(
-            f"config.train.batch_size is {batch_size}, which {devices} devices cannot share evenly; "
-            f"make it a multiple of {devices}"
+            f"config.train.batch_size is {batch_size}, which {devices} devices{turns} cannot share evenly; "
+            f"make it a multiple of {parts}"
         )
 
 

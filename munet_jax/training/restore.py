@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.convert.files import read_backbone
@@ -32,10 +33,16 @@ def start_state(config: ConfigDict, state: TrainState, workdir: Path) -> TrainSt
         return state
     if config.train.init_from:
         variables, _ = trained_variables(config, Path(config.train.init_from))
-        return state.replace(**variables)
+        return with_parameters(state, variables)
     if config.train.backbone:
         return with_backbone(state, Path(config.train.backbone))
     return state
+
+
+def with_parameters(state: TrainState, variables: dict[str, Any]) -> TrainState:
+    """`state` with other parameters and statistics; a moving average begins with them."""
+    ema = jax.tree.map(np.copy, variables["params"]) if state.ema else {}
+    return state.replace(params=variables["params"], batch_stats=variables["batch_stats"], ema=ema)
 
 
 def with_backbone(state: TrainState, path: Path) -> TrainState:
@@ -54,7 +61,7 @@ def with_backbone(state: TrainState, path: Path) -> TrainState:
                 )
             tree[encoder] = {"backbone": stored | own}
         replaced[collection] = tree
-    return state.replace(**replaced)
+    return with_parameters(state, replaced)
 
 
 def trained_variables(config: ConfigDict, workdir: Path, step: int | None = None) -> tuple[dict[str, Any], int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,13 +17,14 @@ from munet_jax.errors import InputError
 from munet_jax.losses import bootstrapped_cross_entropy, cross_entropy, mask_iou_loss
 from munet_jax.models import MUNet, init_variables
 from munet_jax.models.aggregation import object_probabilities
+from munet_jax.training.optimizer import frozen_parameters
 
 LOSSES = ("ce", "bsce_iou")
 MEMORIES = ("reference", "sequential")
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything a step changes (step, params, opt_state), and the frozen statistics of the batch norms.
+    """Everything a step changes (step, params, opt_state, ema), and the frozen statistics of the batch norms.
 
     The fields have no array types: the same tree also holds shapes, and one copy per device.
     """
@@ -32,6 +33,7 @@ class TrainState(struct.PyTreeNode):
     params: Any
     batch_stats: Any
     opt_state: Any
+    ema: Any = struct.field(default_factory=dict)  # moving average of params; {} where a run keeps none
 
 
 class Batch(struct.PyTreeNode):
@@ -70,12 +72,15 @@ def create_variables(model: MUNet, batch: Batch, seed: int) -> dict[str, Any]:
     return init_variables(model, seed, frames=batch.frames, masks=masks, objects=batch.objects)
 
 
-def create_state(model: MUNet, optimizer: optax.GradientTransformation, batch: Batch, seed: int) -> TrainState:
+def create_state(
+    model: MUNet, optimizer: optax.GradientTransformation, batch: Batch, seed: int, *, ema: bool = False
+) -> TrainState:
     """Initialise parameters and optimizer from a seed; `batch` gives the shapes and may be abstract."""
     variables = create_variables(model, batch, seed)
     params = variables["params"]
     opt_state = jax.jit(optimizer.init)(params)
-    return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), opt_state)
+    average = jax.tree.map(jnp.copy, params) if ema else {}  # a copy: the step gives up the memory of each apart
+    return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), opt_state, average)
 
 
 def make_train_step(
@@ -86,6 +91,9 @@ def make_train_step(
     iou_weight: float = 1.0,
     fraction: Callable[[Int[Array, ""]], Any] | float = 0.4,
     memory: str = "reference",
+    accumulate: int = 1,
+    ema_decay: float = 0.0,
+    freeze: Sequence[str] = (),
     axis_name: str | None = None,
 ) -> TrainStep:
     """Close the statics of a step over its pure part.
@@ -97,6 +105,9 @@ def make_train_step(
       iou_weight: lambda of Eq. 4.
       fraction: share of hardest pixels, or a function of the step number.
       memory: what a training clip remembers, 'reference' or 'sequential'.
+      accumulate: micro-batches that a batch is worked on in, one after the other; the result is that of the whole.
+      ema_decay: of the moving average of the parameters; 0 for a state without one.
+      freeze: parameters that need no gradient, as the optimizer's.
       axis_name: the pmapped axis. Loss sums, counts and gradients are added over it, so that the result is that of one
         device with the whole batch.
 
@@ -104,6 +115,8 @@ def make_train_step(
       (state, batch) -> (state, metrics); metrics are f32 scalars 'loss', its parts, 'grad_norm'.
     """
     _check("train.loss", loss, LOSSES)
+    if not 0 <= ema_decay < 1:
+        raise InputError(f"config.train.ema_decay is {ema_decay}; it lies between 0 (no average) and 1 (never reached)")
     _check("train.memory", memory, MEMORIES)
 
     if model.decoder.motion_prior and memory != "sequential":
@@ -114,40 +127,75 @@ def make_train_step(
     def total(x: Any) -> Any:
         return jax.lax.psum(x, axis_name) if axis_name else x
 
-    def mean(sum_and_count: Any) -> Scalar:
-        """This device's part of the mean over all devices: its own sum over everybody's count."""
-        own, count = sum_and_count
-        return own / jnp.maximum(jax.lax.stop_gradient(total(count)), 1.0)
+    def share_of(state: TrainState) -> Any:
+        return fraction(state.step) if callable(fraction) else fraction
 
-    def losses(params: Any, state: TrainState, batch: Batch) -> tuple[Scalar, dict[str, Scalar]]:
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        n = batch.objects.shape[1]
-        masks = one_hot_objects(batch.labels[:, 0], n)
-        logits = model.apply(variables, batch.frames, masks, batch.objects, memory=memory)
+    def terms(logits: Array, state: TrainState, batch: Batch) -> dict[str, Any]:
+        """Sum and count of each term of the loss, of the clips at hand."""
         logits, labels, valid = merge_time(logits), merge_time(batch.labels[:, 1:]), merge_time(batch.valid[:, 1:])
-        labels = labels.astype(jnp.int32)
+        labels, one_hot = labels.astype(jnp.int32), one_hot_objects(labels, batch.objects.shape[1])
+        options: dict[str, Any] = {"valid": valid, "reduction": "sum_and_count"}
         if loss == "ce":
-            entropy = mean(cross_entropy(logits, labels, valid=valid, reduction="sum_and_count"))
-            return entropy, {"loss": entropy, "loss_ce": entropy}
-        share = fraction(state.step) if callable(fraction) else fraction
-        hard = mean(bootstrapped_cross_entropy(logits, labels, fraction=share, valid=valid, reduction="sum_and_count"))
-        overlap = mean(
-            mask_iou_loss(
-                object_probabilities(logits), one_hot_objects(labels, n), valid=valid, reduction="sum_and_count"
-            )
-        )
-        both = hard + iou_weight * overlap  # Eq. 4
-        return both, {"loss": both, "loss_bsce": hard, "loss_iou": overlap}
+            return {"loss_ce": cross_entropy(logits, labels, **options)}
+        hard = bootstrapped_cross_entropy(logits, labels, fraction=share_of(state), **options)
+        return {"loss_bsce": hard, "loss_iou": mask_iou_loss(object_probabilities(logits), one_hot, **options)}
+
+    def counts(state: TrainState, batch: Batch) -> dict[str, Scalar]:
+        """Of the whole batch on all devices; they depend on the labels alone, so XLA drops all the rest."""
+        b, t, h, w = batch.labels.shape
+        blank = jnp.zeros((b, t - 1, h, w, batch.objects.shape[1] + 1))
+        return {name: total(count) for name, (_, count) in terms(blank, state, batch).items()}
+
+    def losses(
+        params: Any, state: TrainState, batch: Batch, over: dict[str, Scalar]
+    ) -> tuple[Scalar, dict[str, Scalar]]:
+        """These clips' part of the loss: their sums over everybody's counts."""
+        if freeze:
+            held = frozen_parameters(params, freeze)
+            params = jax.tree.map(lambda x, still: jax.lax.stop_gradient(x) if still else x, params, held)
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        masks = one_hot_objects(batch.labels[:, 0], batch.objects.shape[1])
+        logits = model.apply(variables, batch.frames, masks, batch.objects, memory=memory)
+        sums = {name: own for name, (own, _) in terms(logits, state, batch).items()}
+        parts = {name: own / jnp.maximum(over[name], 1.0) for name, own in sums.items()}
+        weighted = [value * (iou_weight if name == "loss_iou" else 1.0) for name, value in parts.items()]
+        both = sum(weighted[1:], weighted[0])  # Eq. 4
+        return both, {"loss": both, **parts}
+
+    def gradients_of(state: TrainState, batch: Batch) -> Any:
+        """Gradients and metrics of this device's clips, all at once or in micro-batches."""
+        over = jax.tree.map(jax.lax.stop_gradient, counts(state, batch))
+        differentiate = jax.grad(losses, has_aux=True)
+        if accumulate == 1:
+            return differentiate(state.params, state, batch, over)
+        size = batch.objects.shape[0] // accumulate
+        micro = jax.tree.map(lambda x: x.reshape(accumulate, size, *x.shape[1:]), batch)
+        first = differentiate(state.params, state, jax.tree.map(lambda x: x[0], micro), over)
+
+        def add(so_far: Any, clips: Batch) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, so_far, differentiate(state.params, state, clips, over)), None
+
+        # XLA's CPU convolutions are 6 times slower inside a while loop; elsewhere the loop keeps memory to one turn's.
+        unroll = accumulate if jax.default_backend() == "cpu" else 1
+        return jax.lax.scan(add, first, jax.tree.map(lambda x: x[1:], micro), unroll=unroll)[0]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Scalar]]:
-        gradients, metrics = jax.grad(losses, has_aux=True)(state.params, state, batch)
+        gradients, metrics = gradients_of(state, batch)
         gradients, metrics = total(gradients), total(metrics)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["grad_norm"] = optax.tree.norm(gradients)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+        average = moving_average(state, params, ema_decay) if ema_decay else state.ema
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=average), metrics
 
     return step
+
+
+def moving_average(state: TrainState, params: Any, decay: float) -> Any:
+    """The average after a step; in the first steps it forgets faster, so that the initial values do not linger."""
+    step = state.step.astype(jnp.float32)
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(params, state.ema, 1.0 - kept)
 
 
 def merge_time(x: Array) -> Array:

@@ -1,8 +1,5 @@
 """Schedules by hand, and AdamW's decay on every parameter."""
 
-from collections.abc import Iterator
-
-import jax
 import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
@@ -10,13 +7,6 @@ from ml_collections import ConfigDict
 from configs import common
 from munet_jax.errors import InputError
 from munet_jax.training.optimizer import create_optimizer, create_schedule
-
-
-@pytest.fixture
-def standard_promotion() -> Iterator[None]:
-    """Optax's AdamW mixes floats with its integer count."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 def settings(**changes: object) -> ConfigDict:
@@ -31,6 +21,12 @@ def rate(step: int, **changes: object) -> float:
 
 def test_the_rate_halves_every_25_epochs() -> None:
     assert [rate(step) for step in (0, 99, 100, 199, 200)] == pytest.approx([2e-5, 2e-5, 1e-5, 1e-5, 5e-6])
+
+
+def test_the_rate_follows_the_batch_only_when_asked() -> None:
+    for scaled, factor in ((False, 1), (True, 8)):
+        schedule = create_schedule(settings(scale_lr=scaled), steps=10, steps_per_epoch=4, batch_size=8)
+        assert float(schedule(0)) == pytest.approx(2e-5 * factor)
 
 
 def test_cosine_ends_at_zero_and_constant_stays() -> None:

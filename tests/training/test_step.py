@@ -7,12 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 
+from configs import common
+from configs.testing import get_config
 from munet_jax.compiles import COMPILES
 from munet_jax.errors import InputError
-from munet_jax.models import MUNet
+from munet_jax.models import MUNet, create_model
+from munet_jax.training.optimizer import create_optimizer, create_schedule, frozen_parameters
 from munet_jax.training.parallel import (
     AXIS,
+    CPU_OPTIONS,
     check_batch_size,
     compile_step,
     parallel_step,
@@ -20,7 +25,7 @@ from munet_jax.training.parallel import (
     split_batch,
     unreplicate,
 )
-from munet_jax.training.step import Batch, create_state, make_train_step
+from munet_jax.training.step import Batch, abstract_batch, create_state, create_variables, make_train_step
 from tests.models.tiny import tiny_model
 
 SIZE = (32, 48)
@@ -48,31 +53,125 @@ def largest_difference(one: Any, other: Any) -> float:
 
 
 @pytest.mark.parametrize("loss", ["bsce_iou", "ce"])
-def test_two_devices_equal_one(loss: str) -> None:
-    """SGD, which shows a wrong scale of the gradient; Adam would hide it."""
-    assert jax.local_device_count() == 2
-    model, optimizer, clips = tiny_model(), optax.sgd(0.1), batch()
+def test_two_and_four_devices_equal_one(loss: str) -> None:
+    """SGD, which shows a wrong scale of the gradient (Adam would hide it): with rate 1 the step is the gradient."""
+    model, optimizer, clips = tiny_model(), optax.sgd(1.0), batch(b=4)
     start = create_state(model, optimizer, whole(clips), seed=0)
     one, metrics_one = jax.jit(make_train_step(model, optimizer, loss=loss))(start, whole(clips))
+    assert largest_difference(jax.device_get(one.params), jax.device_get(start.params)) > 1e-2
     step = parallel_step(make_train_step(model, optimizer, loss=loss, axis_name=AXIS))
-    two, metrics_two = step(replicate(start), split_batch(clips, 2))
-    assert largest_difference(jax.device_get(one.params), jax.device_get(start.params)) > 1e-3
-    assert largest_difference(jax.device_get(one.params), unreplicate(two).params) < 1e-6
+    for devices in (2, 4):
+        several, metrics = step(replicate(start, devices), split_batch(clips, devices))
+        assert largest_difference(jax.device_get(one.params), unreplicate(several).params) < 1e-6
+        for name, value in metrics_one.items():
+            assert float(value) == pytest.approx(float(metrics[name][0]), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["bsce_iou", "ce"])
+def test_micro_batches_equal_the_whole_batch(loss: str) -> None:
+    model, optimizer, clips = tiny_model(), optax.sgd(1.0), batch(b=4)
+    start = create_state(model, optimizer, whole(clips), seed=0)
+    one, metrics_one = jax.jit(make_train_step(model, optimizer, loss=loss))(start, whole(clips))
+    step = parallel_step(make_train_step(model, optimizer, loss=loss, accumulate=2, axis_name=AXIS))
+    parts, metrics = step(replicate(start, 2), split_batch(clips, 2))
+    assert largest_difference(jax.device_get(one.params), unreplicate(parts).params) < 1e-6
     for name, value in metrics_one.items():
-        assert float(value) == pytest.approx(float(metrics_two[name][0]), rel=1e-5)
+        assert float(value) == pytest.approx(float(metrics[name][0]), rel=1e-5)
+
+
+def test_remat_keeps_less_and_gives_the_same_parameters() -> None:
+    optimizer = optax.sgd(1.0)
+    start = create_state(tiny_model(), optimizer, whole(batch()), seed=0)
+    results, flops = [], []
+    for remat in (False, True):
+        step = make_train_step(tiny_model(remat=remat), optimizer)
+        compiled = jax.jit(step).lower(start, whole(batch())).compile(CPU_OPTIONS)
+        results.append(compiled(start, whole(batch()))[0].params)
+        flops.append(compiled.cost_analysis()["flops"])
+    assert largest_difference(*results) < 1e-6
+    assert flops[1] > 1.05 * flops[0]  # the second computation is really there
+
+
+def test_remat_keeps_less_than_60_percent_of_the_activations() -> None:
+    """Of the paper's network and clip; shapes alone."""
+    config = common.get_config()
+    config.data.size = (200, 200)
+    plain = kept_bytes(config)
+    config.model.remat = True
+    assert kept_bytes(config) < 0.6 * plain
+
+
+def kept_bytes(config: ConfigDict) -> int:
+    """What a clip's forward pass keeps for the backward pass, without the parameters."""
+    model, clips = create_model(config.model), abstract_batch(config, 1)
+    variables = jax.eval_shape(lambda: create_variables(model, clips, seed=0))
+    masks = jax.ShapeDtypeStruct((1, 2, *config.data.size), jnp.float32)
+
+    def backward(variables: Any, *clip: Any) -> Any:
+        return jax.vjp(lambda params: model.apply({**variables, "params": params}, *clip), variables["params"])[1]
+
+    kept = jax.eval_shape(backward, variables, clips.frames, masks, clips.objects)
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(kept)) - sum(
+        x.size * x.dtype.itemsize for x in jax.tree.leaves(variables)
+    )
+
+
+def test_the_moving_average_follows_the_parameters() -> None:
+    model, optimizer = tiny_model(), optax.sgd(1.0)
+    start = create_state(model, optimizer, whole(batch()), seed=0, ema=True)
+    one, _ = jax.jit(make_train_step(model, optimizer, ema_decay=0.9))(start, whole(batch()))
+    expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, start.params, one.params)  # (1 + 0) / (10 + 0)
+    assert largest_difference(one.ema, expected) < 1e-6
+    late = one.replace(step=jnp.int32(1000))
+    two, _ = jax.jit(make_train_step(model, optimizer, ema_decay=0.9))(late, whole(batch()))
+    expected = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, one.ema, two.params)
+    assert largest_difference(two.ema, expected) < 1e-6
+    with pytest.raises(InputError, match="ema_decay is 1.0; it lies between"):
+        make_train_step(model, optimizer, ema_decay=1.0)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_frozen_parts_stay_and_the_others_move() -> None:
+    model, freeze = tiny_model(), ("query_encoder", "decoder/entry")
+    config = get_config().optimizer
+    config.update(weight_decay=0.5, clip_norm=1.0, learning_rate=1e-2, schedule="constant", warmup_steps=0)
+    optimizer = create_optimizer(config, create_schedule(config, steps=1, steps_per_epoch=1), freeze=freeze)
+    start = create_state(model, optimizer, whole(batch()), seed=0)
+    after, _ = jax.jit(make_train_step(model, optimizer, freeze=freeze))(start, whole(batch()))
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), start.params, after.params)
+    assert not any(jax.tree.leaves(moved["query_encoder"]))
+    assert not any(jax.tree.leaves(moved["decoder"]["entry"]))
+    assert all(jax.tree.leaves(moved["decoder"]["entry_block"]))  # its name only begins alike
+    assert all(jax.tree.leaves(moved["reference_encoder"]))
+    with pytest.raises(InputError, match="no parameter is below 'encoder'; the parts are .*decoder"):
+        frozen_parameters(start.params, ["encoder"])
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_bf16_compute_keeps_f32_parameters_and_about_the_same_loss() -> None:
+    losses = []
+    for dtype in ("float32", "bfloat16"):
+        model, optimizer = tiny_model(dtype=dtype), optax.sgd(0.1)
+        start = create_state(model, optimizer, whole(batch()), seed=0)
+        after, metrics = jax.jit(make_train_step(model, optimizer))(start, whole(batch()))
+        assert {x.dtype for x in jax.tree.leaves(after.params)} == {jnp.dtype("float32")}
+        assert {x.dtype for x in jax.tree.leaves(metrics)} == {jnp.dtype("float32")}
+        losses.append(float(metrics["loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert losses[0] != losses[1]
 
 
 def test_a_compiled_step_goes_on_from_its_own_output_and_refuses_other_shapes() -> None:
     model, optimizer, clips = tiny_model(), optax.sgd(0.1), batch()
     start = create_state(model, optimizer, whole(clips), seed=0)
     step = make_train_step(model, optimizer, axis_name=AXIS)
-    state, split = replicate(start), split_batch(clips, 2)
+    state, split = replicate(start, 2), split_batch(clips, 2)
     compiled = compile_step(step, state, split)
     before = COMPILES.count
     for _ in range(3):
         state, _ = compiled(state, split)
     assert COMPILES.count == before
-    expected = replicate(start)
+    expected = replicate(start, 2)
     for _ in range(3):
         expected, _ = parallel_step(step)(expected, split)
     assert largest_difference(unreplicate(state).params, unreplicate(expected).params) < 1e-6
@@ -131,3 +230,8 @@ def test_a_batch_that_devices_cannot_share_is_refused() -> None:
     check_batch_size(4, 2)
     with pytest.raises(InputError, match="batch_size is 3.*multiple of 2"):
         check_batch_size(3, 2)
+    check_batch_size(8, 2, 4)
+    with pytest.raises(InputError, match="batch_size is 4.*2 devices in 4 micro-batches each.*multiple of 8"):
+        check_batch_size(4, 2, 4)
+    with pytest.raises(InputError, match="accumulate is 0"):
+        check_batch_size(4, 2, 0)
