@@ -8,7 +8,9 @@ from ml_collections import config_flags
 CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "The training run to evaluate; results go to its folder 'evaluation'.")
 DATA_ROOT = flags.DEFINE_string("data_root", None, "The data set's folder, as it was unpacked.")
-STEP = flags.DEFINE_integer("step", None, "The checkpoint to take; default: the newest.")
+STEP = flags.DEFINE_string(
+    "step", "newest", "The checkpoint to take: a step, 'newest', or 'best' (on the held-out videos)."
+)
 
 
 def main(_: list[str]) -> None:

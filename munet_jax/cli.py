@@ -50,12 +50,29 @@ def create_parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="make a backbone of a PyTorch ResNet's weights, or the other way")
     convert.add_argument("source", metavar="SOURCE", type=Path, help="weights: .pth (extra 'convert') or .safetensors")
-    convert.add_argument("target", metavar="TARGET", type=Path, help="the file to write, .safetensors")
+    convert.add_argument(
+        "target", metavar="TARGET", type=Path, help="the file to write: .safetensors, or .pth with --to-pytorch"
+    )
     convert.add_argument("--depth", type=int, default=50, help="of the ResNet: 18 or 50 (default)")
     convert.add_argument("--bn-epsilon", type=float, help="of its batch norms, where it is not the layout's own")
     convert.add_argument("--to-pytorch", action="store_true", help="SOURCE is a backbone; write a PyTorch state dict")
     convert.set_defaults(run=run_convert, takes_config=False)
+
+    export = commands.add_parser("export-weights", help="write a run's network and config to one file")
+    export.add_argument("workdir", metavar="WORKDIR", type=Path, help="a training run")
+    export.add_argument("target", metavar="TARGET", type=Path, help="the file to write, .safetensors")
+    export.add_argument("--step", default="newest", help="a step, 'newest' (default) or 'best'")
+    export.set_defaults(run=run_export, takes_config=False)
     return parser
+
+
+def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet export-weights`."""
+    from munet_jax.training.export import export_weights
+
+    step = export_weights(options.workdir, options.target, options.step)
+    print(f"written:  {options.target} (step {step})")
+    return 0
 
 
 def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ from munet_jax.evaluation.pictures import MOTION_OUTPUTS, draw_pictures, middle_
 from munet_jax.evaluation.scoring import SequenceScore, score_sequence, summarise, write_results
 from munet_jax.inference.segmenter import Prediction, VideoSegmenter
 from munet_jax.models import create_model
+from munet_jax.training.checkpoints import NEWEST
 from munet_jax.training.restore import trained_variables
 
 FOLDER = "evaluation"
@@ -39,7 +40,7 @@ class Timing:
     total_seconds: float = 0.0
 
 
-def evaluate(config: ConfigDict, workdir: Path, *, step: int | None = None) -> dict[str, Any]:
+def evaluate(config: ConfigDict, workdir: Path, *, step: int | str = NEWEST) -> dict[str, Any]:
     """Segment the split of `config.evaluation` with a trained model, score it, and leave everything in the workdir.
 
     Writes workdir/evaluation/: masks/<video>/<frame>.png, results.json, and pictures of some videos.
@@ -47,7 +48,7 @@ def evaluate(config: ConfigDict, workdir: Path, *, step: int | None = None) -> d
     Args:
       config: a config of configs/, the one that trained the model.
       workdir: a training run.
-      step: checkpoint; default: the newest.
+      step: of the checkpoint, or 'newest' or 'best'.
 
     Returns:
       The content of results.json.

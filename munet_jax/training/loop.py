@@ -22,12 +22,12 @@ from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.files import atomic_path
 from munet_jax.models import create_model
 from munet_jax.training.checkpoints import Checkpoints
+from munet_jax.training.export import CONFIG_FILE
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import AXIS, check_batch_size, compile_step, replicate, to_devices, unreplicate
 from munet_jax.training.restore import start_state
 from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
 
-CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
 
 

@@ -12,8 +12,9 @@ from ml_collections import ConfigDict
 from munet_jax.convert.files import read_backbone
 from munet_jax.errors import InputError
 from munet_jax.models import create_model
-from munet_jax.training.checkpoints import FOLDER, Checkpoints, has_checkpoint, parameter_shapes
+from munet_jax.training.checkpoints import FOLDER, NEWEST, Checkpoints, has_checkpoint, parameter_shapes
 from munet_jax.training.step import TrainState, abstract_batch, create_variables
+from munet_jax.weights import WEIGHTS_SUFFIX, read_weights
 
 ENCODERS = ("query_encoder", "reference_encoder")
 
@@ -22,7 +23,7 @@ def start_state(config: ConfigDict, state: TrainState, workdir: Path) -> TrainSt
     """What a run begins with, before its own checkpoint: `state`, which comes from the seed, or what the config names.
 
     1. A checkpoint in `workdir` goes before everything, so nothing else is read.
-    2. The parameters of another run, `train.init_from`.
+    2. The parameters of another run or of a file of `munet export-weights`, `train.init_from`.
     3. Both encoders from a converted ResNet, `train.backbone`.
     4. Scratch.
 
@@ -32,11 +33,32 @@ def start_state(config: ConfigDict, state: TrainState, workdir: Path) -> TrainSt
     if has_checkpoint(workdir):
         return state
     if config.train.init_from:
-        variables, _ = trained_variables(config, Path(config.train.init_from))
+        variables = other_variables(config, Path(config.train.init_from))
         return with_parameters(state, variables)
     if config.train.backbone:
         return with_backbone(state, Path(config.train.backbone))
     return state
+
+
+def other_variables(config: ConfigDict, path: Path) -> dict[str, Any]:
+    """Parameters and statistics of a run (its newest checkpoint) or of an exported file, for the model of `config`."""
+    if path.suffix != WEIGHTS_SUFFIX:
+        return trained_variables(config, path)[0]
+    variables, _ = read_weights(path)
+    ours, theirs = (parameter_shapes(tree) for tree in (variable_shapes(config)["params"], variables["params"]))
+    if ours != theirs:
+        name = sorted(set(ours.items()) ^ set(theirs.items()))[0][0]
+        raise InputError(
+            f"config.train.init_from: {path} is of another model: parameter {name} is {theirs.get(name, 'not in it')} there "
+            f"and {ours.get(name, 'not used')} in this config; use the model of its own config"
+        )
+    return variables
+
+
+def variable_shapes(config: ConfigDict) -> Any:
+    """Shapes of the parameters and statistics of a config's model."""
+    batch = abstract_batch(config, 1)
+    return jax.eval_shape(lambda: create_variables(create_model(config.model), batch, seed=0))
 
 
 def with_parameters(state: TrainState, variables: dict[str, Any]) -> TrainState:
@@ -64,16 +86,15 @@ def with_backbone(state: TrainState, path: Path) -> TrainState:
     return with_parameters(state, replaced)
 
 
-def trained_variables(config: ConfigDict, workdir: Path, step: int | None = None) -> tuple[dict[str, Any], int]:
-    """Parameters and statistics of a checkpoint (default: the newest) for `model.apply`, and its step.
+def trained_variables(config: ConfigDict, workdir: Path, step: int | str = NEWEST) -> tuple[dict[str, Any], int]:
+    """Parameters and statistics of a checkpoint (a step, 'newest' or 'best') for `model.apply`, and its step.
 
     Raises:
       InputError: no checkpoint there, or one of another model than `config` describes.
     """
     if not (workdir / FOLDER).is_dir():
         raise InputError(f"no checkpoints in {workdir}; train first: python train.py --config ... --workdir {workdir}")
-    batch = abstract_batch(config, config.train.batch_size)
-    shapes = jax.eval_shape(lambda: create_variables(create_model(config.model), batch, seed=0))
+    shapes = variable_shapes(config)
     checkpoints = Checkpoints(workdir)
     try:
         return checkpoints.restore_variables(shapes["params"], step)

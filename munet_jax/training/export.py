@@ -1,0 +1,58 @@
+"""From a training run to a file of weights, and from either to a network that can be used."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from munet_jax.errors import InputError
+from munet_jax.models import MUNet, create_model
+from munet_jax.training.checkpoints import NEWEST
+from munet_jax.training.restore import trained_variables
+from munet_jax.weights import config_of_json, read_weights, write_weights
+
+CONFIG_FILE = "config.json"
+
+
+def export_weights(workdir: Path, target: Path, step: int | str = NEWEST) -> int:
+    """Write the parameters, statistics and config of a run to one file (`munet export-weights`).
+
+    Args:
+      workdir: the training run.
+      target: the .safetensors file.
+      step: of the checkpoint, or 'newest' or 'best'.
+
+    Returns:
+      The step.
+
+    Raises:
+      InputError: there is no such run or checkpoint, or the target cannot be written.
+    """
+    config = config_of_run(workdir)
+    variables, found = trained_variables(config, workdir, step)
+    write_weights(target, variables, config, found)
+    return found
+
+
+def load_weights(path: str | os.PathLike[str]) -> tuple[MUNet, dict[str, Any], ConfigDict]:
+    """What `munet_jax.load` returns: the model, its variables and its config, of a file or of a run's newest checkpoint."""
+    path = Path(path)
+    if path.is_dir():
+        config = config_of_run(path)
+        variables, _ = trained_variables(config, path)
+    else:
+        variables, config = read_weights(path)
+    return create_model(config.model), variables, config
+
+
+def config_of_run(workdir: Path) -> ConfigDict:
+    """The config that a run left in its workdir."""
+    path = workdir / CONFIG_FILE
+    try:
+        return config_of_json(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no config of a training run ({error}); name the --workdir of one") from error

@@ -1,0 +1,65 @@
+"""Weight files of the package: parameters, statistics and the config that they belong to, as one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from munet_jax.errors import InputError
+from munet_jax.files import atomic_path
+
+FORMAT = "munet_jax weights"
+WEIGHTS_SUFFIX = ".safetensors"
+REMEDY = "make one by: munet export-weights WORKDIR FILE.safetensors"
+
+
+def write_weights(path: Path, variables: dict[str, Any], config: ConfigDict, step: int) -> None:
+    """Write {'params', 'batch_stats'} with the config and the step that they come from.
+
+    Raises:
+      InputError: the name does not end in .safetensors, or its folder does not exist.
+    """
+    if path.suffix != WEIGHTS_SUFFIX or not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: weights are a {WEIGHTS_SUFFIX} file in a folder that exists")
+    flat = {"/".join(names): np.asarray(array, order="C") for names, array in flatten_dict(variables).items()}
+    described = {"format": FORMAT, "config": json.loads(config.to_json_best_effort()), "step": step}
+    with atomic_path(path) as temporary:
+        save_file(flat, temporary, metadata={"munet": json.dumps(described)})
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], ConfigDict]:
+    """Variables and config of such a file.
+
+    Raises:
+      InputError: no such file, or one that `write_weights` did not write.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of weights; {REMEDY}")
+    try:
+        with safe_open(path, "numpy") as file:
+            described = json.loads((file.metadata() or {}).get("munet", "{}"))
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as weights ({error}); {REMEDY}") from error
+    if described.get("format") != FORMAT:
+        raise InputError(f"{path}: holds no weights of munet_jax; {REMEDY}")
+    variables = {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
+    return variables, config_of_json(described["config"])
+
+
+def config_of_json(values: dict[str, Any]) -> ConfigDict:
+    """A config from its JSON form, in which tuples have become lists."""
+
+    def restored(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: restored(inner) for name, inner in value.items()}
+        return tuple(map(restored, value)) if isinstance(value, list) else value
+
+    return ConfigDict(restored(values))
