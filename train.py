@@ -10,17 +10,22 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and resu
 DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "The data set's folder, as it was unpacked; of a mix, the folder of its sets."
 )
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, where SLURM or a TPU pod do not tell.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0; with --coordinator.")
+PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "The number of processes; with --coordinator.")
 
 
 def main(_: list[str]) -> None:
     """Train, then score where the config asks for it."""
     from munet_jax.evaluation.run import evaluate
     from munet_jax.scripts import read_config
+    from munet_jax.training.distributed import is_writer, start
     from munet_jax.training.loop import train
 
+    start(COORDINATOR.value, PROCESS_ID.value, PROCESS_COUNT.value)
     config, workdir = read_config(CONFIG, DATA_ROOT.value), Path(WORKDIR.value)
     train(config, workdir)
-    if config.evaluation.after_training:
+    if config.evaluation.after_training and is_writer():
         evaluate(config, workdir)
 
 

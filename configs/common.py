@@ -109,6 +109,7 @@ def get_config() -> ConfigDict:
     config.data.augmentation = augmentation()
     config.data.still_motion = still_motion()
     config.data.still_share = 0.0  # of clips made of single annotated frames of the same videos, moved as still images
+    config.data.held_out = ()  # names of training videos that are not trained on, but scored during the run
     config.data.epoch_clips = 0  # clips in an epoch; 0: as many as all parts together have
     config.data.threads = 2  # batches made at the same time, per worker
     config.data.workers = 0  # processes that make batches; 0: threads of this one
@@ -142,7 +143,9 @@ def get_config() -> ConfigDict:
     config.train.memory = "reference"  # or 'sequential': predicted frames are memorised too
     config.train.log_every = 50
     config.train.checkpoint_every = 500
-    config.train.keep_checkpoints = 2
+    config.train.keep_checkpoints = 2  # the newest; the best on the held-out videos stays too
+    config.train.validate_every = 0  # steps between looks at the held-out videos; 0: never
+    config.train.tensorboard = False  # needs the extra 'tensorboard'
 
     config.inference = ConfigDict()
     config.inference.memory_interval = 5  # every 5th frame stays in memory

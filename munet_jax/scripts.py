@@ -10,9 +10,10 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from munet_jax.errors import InputError
+from munet_jax.errors import InputError, Stopped
 
 EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 143  # what a shell reports of a program that SIGTERM ended
 
 
 def run(main: Callable[[list[str]], Any]) -> None:
@@ -33,6 +34,9 @@ def exit_code_of(action: Callable[[], int]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return EXIT_STOPPED
 
 
 def parse_config(path: str, arguments: Sequence[str]) -> ConfigDict:

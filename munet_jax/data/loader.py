@@ -50,6 +50,8 @@ def make_loader(
 ) -> Iterator[Batch]:
     """An endless iterator over batches: the samples of `sample_clip`, stacked along a leading axis `b`.
 
+    Each also has `part`, the number of the part that it comes from.
+
     Each pass over a part visits every clip of its `ClipIndex` once, in an order of its own. Parts take turns in the
     proportion of their weights.
 
@@ -120,7 +122,8 @@ def _read_sample(
     source, index, (video, start) = sources[clip.part], indices[clip.part], clip.place
     for skipped in range(SKIP_TRIES):
         try:
-            return sample_clip(source, video, start, rng, options, index) | {"skipped": np.array(skipped, np.int32)}
+            sample = sample_clip(source, video, start, rng, options, index)
+            return sample | {"part": np.array(clip.part, np.int32), "skipped": np.array(skipped, np.int32)}
         except InputError as error:
             if not skip:
                 raise

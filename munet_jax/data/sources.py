@@ -14,6 +14,7 @@ from munet_jax.data.folder import FolderSource
 from munet_jax.data.loader import Part
 from munet_jax.data.static import LAYOUTS, StaticSource
 from munet_jax.data.stills import FramesAsStills
+from munet_jax.data.subsets import split_off
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
 from munet_jax.data.youtube_vos import YouTubeVosSource
 from munet_jax.errors import InputError
@@ -36,16 +37,30 @@ def create_parts(config: ConfigDict) -> list[Part]:
     share = config["still_share"]
     if not 0 <= share <= 1:
         raise InputError(f"config.data.still_share is {share}; a share lies between 0 and 1")
-    parts = []
+    parts, found = [], []
     for kind, weight in _weights(config).items():
         if kind == STATIC:
             sets = _static_sets(config[STATIC])
             parts += [Part(source, weight * len(source) / sum(map(len, sets))) for source in sets]
         else:
-            source = _open_videos(config, kind)
+            source, held = split_off(_open_videos(config, kind), config["held_out"])
+            found += [held.video(index).name for index in range(len(held))] if held else []
             parts += [Part(source, weight * (1 - share))] if share < 1 else []
             parts += [Part(FramesAsStills(source), weight * share)] if share > 0 else []
+    missing = sorted(set(config["held_out"]) - set(found))
+    if missing:
+        raise InputError(f"config.data.held_out: no training video is called {missing[0]!r}")
     return parts
+
+
+def held_out_videos(config: ConfigDict) -> ClipSource | None:
+    """The videos that `config.data.held_out` keeps from training; None where it names none. A mix has them in one kind."""
+    for kind in _weights(config):
+        if kind != STATIC and config["held_out"]:
+            _, held = split_off(_open_videos(config, kind), config["held_out"])
+            if held is not None:
+                return held
+    return None
 
 
 def create_source(config: ConfigDict) -> ClipSource:

@@ -46,12 +46,22 @@ class Checkpoints:
     Orbax writes in the background, beside, and renames: a save that is killed half-way leaves the older ones as they were.
     """
 
-    def __init__(self, workdir: Path, *, keep: int = 2) -> None:
-        """Open (and create) `workdir`/checkpoints."""
+    def __init__(self, workdir: Path, *, keep: int = 2, scored: bool = True) -> None:
+        """Open (and create) `workdir`/checkpoints; `scored` says whether saves come with scores.
+
+        One process of a run opens it: Orbax must not wait for the others.
+        """
         self.folder = (workdir / FOLDER).absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
         best = BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="munet"
+        )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(n=keep), best]), best_fn=_score, create=True
+            preservation_policy=AnyPreservationPolicy([LatestN(n=keep), best]),
+            best_fn=_score if scored else None,
+            create=False,
+            multiprocessing_options=alone,
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -121,7 +131,7 @@ class Checkpoints:
         if step == BEST:
             best = self._manager.best_step()
             if best is None:
-                raise InputError(f"no checkpoint in {self.folder} has a score; train with config.validation.every > 0")
+                raise InputError(f"no checkpoint in {self.folder} has a score; train with config.train.validate_every")
             return best
         if not str(step).isdecimal() or int(step) not in steps:
             there = ", ".join(map(str, steps))

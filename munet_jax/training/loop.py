@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from munet_jax.data.clips import ClipOptions
 from munet_jax.data.loader import Part, count_clips, fake_loader, make_loader
-from munet_jax.data.sources import create_parts
+from munet_jax.data.sources import create_parts, held_out_videos
 from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
-from munet_jax.files import atomic_path
-from munet_jax.models import create_model
+from munet_jax.errors import InputError, Stopped
+from munet_jax.models import MUNet, create_model
 from munet_jax.training.checkpoints import Checkpoints
-from munet_jax.training.export import CONFIG_FILE
+from munet_jax.training.distributed import StopRequest, from_writer, is_writer
+from munet_jax.training.logs import MetricsLog, write_start
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import AXIS, check_batch_size, compile_step, replicate, to_devices, unreplicate
 from munet_jax.training.restore import start_state
-from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
-
-METRICS_FILE = "metrics.jsonl"
+from munet_jax.training.step import TrainState, abstract_batch, create_state, make_train_step
+from munet_jax.training.validation import SCORE, Validation
+from munet_jax.training.watch import Done, LossWatch
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:
     """Train until `config.train.steps`: from the newest checkpoint in `workdir`, else as `start_state` says.
 
+    Every process of a run calls it; one of them reads and writes the workdir.
+
     Args:
       config: a config of configs/.
-      workdir: gets config.json, metrics.jsonl and checkpoints/.
+      workdir: gets config.json, runs.jsonl, metrics.jsonl and checkpoints/.
 
     Returns:
       The final state, on the host.
 
     Raises:
-      InputError: something in the config, the data or the workdir is wrong.
+      InputError: something in the config, the data or the workdir is wrong, or the loss is not finite.
+      Stopped: SIGTERM came; the state is saved.
     """
-    devices = jax.local_device_count()
-    check_batch_size(config.train.batch_size, devices, config.train.accumulate)
-    parts, options = create_parts(config.data), clip_options(config.data)
-    clips = config.data.epoch_clips or count_clips(parts, options, stride=config.data.clip_stride)
-    epoch = max(1, clips // config.train.batch_size)
-    model = create_model(config.model)
     batch_size, freeze = config.train.batch_size, tuple(config.train.freeze)
+    check_batch_size(batch_size, jax.device_count(), config.train.accumulate)
+    parts, options = create_parts(config.data), clip_options(config.data)
+    model = create_model(config.model)
+    validation = open_validation(config, model, workdir)
+    clips = config.data.epoch_clips or count_clips(parts, options, stride=config.data.clip_stride)
+    epoch = max(1, clips // batch_size)
     schedule = create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=epoch, batch_size=batch_size)
     optimizer = create_optimizer(config.optimizer, schedule, freeze=freeze)
     step = make_train_step(
@@ -65,62 +65,120 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
         freeze=freeze,
         axis_name=AXIS,
     )
-    batch = abstract_batch(config, batch_size // devices)
+    batch = abstract_batch(config, batch_size // jax.device_count())
     state = create_state(model, optimizer, batch, config.train.seed, ema=config.train.ema_decay > 0)
-    state = start_state(config, state, workdir)
-
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
+    if is_writer():
+        state = start_state(config, state, workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+    keep, scored = config.train.keep_checkpoints, validation is not None
+    checkpoints = Checkpoints(workdir, keep=keep, scored=scored) if is_writer() else None
     try:
-        if checkpoints.latest_step() is not None:
+        if checkpoints is not None and checkpoints.latest_step() is not None:
             state = checkpoints.restore(state)
-        first = int(state.step)
-        write_config(config, workdir)
-        batches = make_loader(
-            parts,
-            options,
-            batch_size=config.train.batch_size,
-            seed=config.train.seed,
-            stride=config.data.clip_stride,
-            start_step=first,
-            threads=config.data.threads,
-            workers=config.data.workers,
-            on_error=config.data.on_error,
-        )
-        if config.data.fake:
-            batches = fake_loader(batches)
-        with MetricsLog(workdir / METRICS_FILE, first, config.train.steps) as log:
-            log.announce(config, parts, state, devices)
-            return run_steps(config, step, state, batches, checkpoints, log, devices)
+        state = from_writer(state)
+        run = Run(config, workdir, parts, schedule, checkpoints, validation)
+        return run.go(step, state, open_batches(config, parts, options, int(state.step)))
     finally:
-        checkpoints.close()
+        if checkpoints is not None:
+            checkpoints.close()
 
 
-def run_steps(
-    config: ConfigDict,
-    step: TrainStep,
-    state: TrainState,
-    batches: Iterator[dict[str, np.ndarray]],
-    checkpoints: Checkpoints,
-    log: MetricsLog,
-    devices: int,
-) -> TrainState:
-    """The loop itself. The host waits for the device only where it logs or saves."""
-    total = config.train.steps
-    replicas = replicate(state, devices)
-    first = int(state.step) + 1
-    waiting = to_devices(log.watch(batches), devices, total + 1 - first)
-    compiled = None
-    for number in range(first, total + 1):
-        batch = next(waiting)
-        compiled = compiled or compile_step(step, replicas, batch)
-        replicas, metrics = compiled(replicas, batch)
-        if number % config.train.log_every == 0 or number == total:
-            log.record(number, {name: float(value[0]) for name, value in metrics.items()})
-        if number % config.train.checkpoint_every == 0 or number == total:
-            state = unreplicate(replicas)
-            checkpoints.save(state)
-    return state
+def open_batches(
+    config: ConfigDict, parts: list[Part], options: ClipOptions, first: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's batches, after those of the steps that are done."""
+    batches = make_loader(
+        parts,
+        options,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        stride=config.data.clip_stride,
+        start_step=first,
+        threads=config.data.threads,
+        workers=config.data.workers,
+        on_error=config.data.on_error,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    return fake_loader(batches) if config.data.fake else batches
+
+
+def open_validation(config: ConfigDict, model: MUNet, workdir: Path) -> Validation | None:
+    """The held-out videos, where the config asks for a look at them."""
+    if not config.train.validate_every:
+        return None
+    source = held_out_videos(config.data)
+    if source is None:
+        raise InputError(
+            "config.train.validate_every needs videos: name some of the training data in config.data.held_out"
+        )
+    return Validation(config, model, source, workdir)
+
+
+class Run:
+    """The loop itself, and what it does between steps."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        parts: list[Part],
+        schedule: Any,
+        checkpoints: Checkpoints | None,
+        validation: Validation | None,
+    ) -> None:
+        """`checkpoints` is None in a process that does not write."""
+        self._train, self._config, self._workdir = config.train, config, workdir
+        self._parts, self._schedule = parts, schedule
+        self._checkpoints, self._validation = checkpoints, validation
+
+    def go(self, step: Any, state: TrainState, batches: Iterator[dict[str, np.ndarray]]) -> TrainState:
+        """Train from `state` to the last step. The host waits for the devices only where it saves."""
+        first, total = int(state.step), self._train.steps
+        if is_writer():
+            write_start(self._config, self._workdir, first)
+        folder = self._workdir if is_writer() else None
+        watch = LossWatch(self._parts, self._workdir)
+        devices, compiled = jax.local_device_count(), None
+        with MetricsLog(folder, first, total, tensorboard=self._train.tensorboard) as log, StopRequest() as stop:
+            log.announce(self._config, self._parts, state)
+            replicas = replicate(state, devices)
+            waiting = to_devices(watch.remember(log.watch(batches)), devices, total - first)
+            for number in range(first + 1, total + 1):
+                batch = next(waiting)
+                compiled = compiled or compile_step(step, replicas, batch)
+                replicas, metrics = compiled(replicas, batch)
+                self._log(log, watch.add(number, metrics))
+                stopping = stop.agreed(number)
+                if stopping or number == total or self._is_due(number):
+                    self._log(log, watch.drain())  # a state whose loss is not finite is not saved
+                    state = unreplicate(replicas)
+                    self._save(state, log, validate=not stopping)
+                if stopping and number < total:
+                    raise Stopped(
+                        f"stopped at step {number} of {total}, which is saved; the same command goes on from it"
+                    )
+        return state
+
+    def _is_due(self, number: int) -> bool:
+        every = (self._train.checkpoint_every, self._train.validate_every)
+        return any(interval and number % interval == 0 for interval in every)
+
+    def _log(self, log: MetricsLog, done: list[Done]) -> None:
+        for number, metrics, moment in done:
+            if number % self._train.log_every == 0 or number == self._train.steps:
+                log.record(number, metrics | {"learning_rate": float(self._schedule(number - 1))}, moment)
+
+    def _save(self, state: TrainState, log: MetricsLog, *, validate: bool) -> None:
+        """Score the held-out videos if it is time, and save; in the process that writes."""
+        if self._checkpoints is None:
+            return
+        number, score = int(state.step), None
+        if validate and self._validation is not None and number % self._train.validate_every == 0:
+            scores, pictures = self._validation.score(state)
+            log.record_validation(number, scores, pictures)
+            score = scores[SCORE]
+        self._checkpoints.save(state, score)
 
 
 def clip_options(config: ConfigDict) -> ClipOptions:
@@ -141,80 +199,3 @@ def bootstrap_schedule(config: ConfigDict) -> Any:
     if not warmup:
         return fraction
     return lambda step: 1.0 - (1.0 - fraction) * jax.numpy.minimum(step / warmup, 1.0)
-
-
-def write_config(config: ConfigDict, workdir: Path) -> None:
-    """Keep the config beside the run, as JSON."""
-    with atomic_path(workdir / CONFIG_FILE) as temporary:
-        temporary.write_text(config.to_json_best_effort(indent=2, sort_keys=True) + "\n")
-
-
-class MetricsLog:
-    """metrics.jsonl, one line per logged step, and the progress bar."""
-
-    def __init__(self, path: Path, first: int, total: int) -> None:
-        """Continue a log after step `first`: later lines (of steps that were lost with a crash) go."""
-        self.path, self.first = path, first
-        kept = [line for line in read_lines(path) if json.loads(line)["step"] <= first]
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept))
-        self._file = path.open("a")
-        interval = 0.5 if sys.stderr.isatty() else 15.0
-        self._bar = tqdm(total=total, initial=first, unit="step", desc="train", mininterval=interval, miniters=1)
-        self._last = (time.monotonic(), first)
-        self._waited, self._skipped = 0.0, 0
-
-    def __enter__(self) -> MetricsLog:
-        """Nothing to open: the file is."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close file and bar."""
-        self._file.close()
-        self._bar.close()
-
-    def announce(self, config: ConfigDict, parts: Sequence[Part], state: TrainState, devices: int) -> None:
-        """One line about what runs where."""
-        count = sum(x.size for x in jax.tree.leaves(state.params))
-        batch = config.train.batch_size
-        total = sum(part.weight for part in parts)
-        data = " + ".join(f"{part.weight / total:.0%} {part.source.name} ({len(part.source)})" for part in parts)
-        tqdm.write(
-            f"{count / 1e6:.2f} M parameters, {data}, batch {batch} "
-            f"({batch // devices} on each of {devices} {jax.local_devices()[0].platform} devices), "
-            f"steps {self.first + 1} to {config.train.steps}",
-            file=sys.stderr,
-        )
-
-    def watch(self, batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-        """The same batches; the time spent waiting for them and the clips that were skipped are logged."""
-        while True:
-            start = time.monotonic()
-            batch = next(batches)
-            self._waited += time.monotonic() - start
-            self._skipped += int(batch["skipped"].sum())
-            yield batch
-
-    def record(self, step: int, metrics: dict[str, float]) -> None:
-        """Write one line and move the bar."""
-        now, before = time.monotonic(), self._last
-        seconds = max(now - before[0], 1e-9)
-        speed = {
-            "steps_per_second": round((step - before[1]) / seconds, 3),
-            "data_wait": round(self._waited / seconds, 4),
-        }
-        if self._skipped:
-            speed["skipped_clips"] = self._skipped  # since this process began
-        self._last, self._waited = (now, step), 0.0
-        self._file.write(json.dumps({"step": step, **metrics, **speed}) + "\n")
-        self._file.flush()
-        self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
-        self._bar.update(step - self._bar.n)
-
-
-def read_lines(path: Path) -> list[str]:
-    """Whole lines of a log; a last line that a crash cut short is left out."""
-    if not path.exists():
-        return []
-    *lines, _rest = path.read_text().split("\n")
-    return lines

@@ -31,8 +31,11 @@ def parallel_step(step: TrainStep) -> Any:
 def compile_step(step: TrainStep, state: TrainState, batch: Batch) -> Any:
     """`parallel_step`, compiled ahead of time for a replicated state and a batch that is split over the devices.
 
-    The result takes these shapes alone: a run cannot compile its step a second time without noticing.
+    The result takes these shapes alone: a run cannot compile its step a second time without noticing. With several
+    processes it is compiled at its first call: what pmap compiles ahead refuses one process's part of the arrays.
     """
+    if jax.process_count() > 1:
+        return parallel_step(step)
     options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
     return parallel_step(step).lower(state, batch).compile(options)
 
@@ -49,7 +52,7 @@ def replicate(state: TrainState, devices: int) -> TrainState:
 
 def unreplicate(state: TrainState) -> TrainState:
     """The first device's copy, on the host."""
-    return jax.device_get(jax_utils.unreplicate(state))
+    return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data[0]), state)
 
 
 def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None:

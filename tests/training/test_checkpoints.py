@@ -50,7 +50,7 @@ def test_the_newest_and_the_best_stay(state: TrainState, tmp_path: Path) -> None
         trained_variables(get_config(), tmp_path, 3)
     (tmp_path / "unscored").mkdir()
     save(tmp_path / "unscored", [(at(state, 1), None)])
-    with pytest.raises(InputError, match="has a score; train with config.validation.every"):
+    with pytest.raises(InputError, match="has a score; train with config.train.validate_every"):
         trained_variables(get_config(), tmp_path / "unscored", "best")
 
 

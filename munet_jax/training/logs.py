@@ -1,0 +1,180 @@
+"""What a run tells: metrics.jsonl, the progress bar, TensorBoard, and how and where it was started."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import PIL.Image
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from munet_jax.data.loader import Part
+from munet_jax.errors import InputError
+from munet_jax.files import atomic_path
+from munet_jax.training.export import CONFIG_FILE
+from munet_jax.training.step import TrainState
+
+METRICS_FILE = "metrics.jsonl"
+RUNS_FILE = "runs.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+PACKAGES = ("munet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
+
+
+class MetricsLog:
+    """metrics.jsonl, one line per logged step, the progress bar, and TensorBoard where it is asked for.
+
+    Without a workdir (a process that does not write) it measures and keeps silent.
+    """
+
+    def __init__(self, workdir: Path | None, first: int, total: int, *, tensorboard: bool = False) -> None:
+        """Continue a log after step `first`: later lines (of steps that were lost with a crash) go."""
+        self.first = first
+        self._file: Any = None
+        self._board: Any = None
+        if workdir is not None:
+            path = workdir / METRICS_FILE
+            kept = [line for line in read_lines(path) if json.loads(line)["step"] <= first]
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in kept))
+            self._file = path.open("a")
+            self._board = open_tensorboard(workdir / TENSORBOARD_FOLDER, first) if tensorboard else None
+        interval = 0.5 if sys.stderr.isatty() else 15.0
+        silent = workdir is None
+        self._bar = tqdm(
+            total=total, initial=first, unit="step", desc="train", mininterval=interval, miniters=1, disable=silent
+        )
+        self._last = (time.monotonic(), first)
+        self._waited, self._skipped = 0.0, 0
+
+    def __enter__(self) -> MetricsLog:
+        """Nothing to open: the file is."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close file, bar and board."""
+        for opened in (self._file, self._bar, self._board):
+            if opened is not None:
+                opened.close()
+
+    def announce(self, config: ConfigDict, parts: Sequence[Part], state: TrainState) -> None:
+        """One line about what runs where."""
+        count = sum(x.size for x in jax.tree.leaves(state.params))
+        batch, devices = config.train.batch_size, jax.device_count()
+        total = sum(part.weight for part in parts)
+        data = " + ".join(f"{part.weight / total:.0%} {part.source.name} ({len(part.source)})" for part in parts)
+        processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        turns = f" in {config.train.accumulate} turns" if config.train.accumulate > 1 else ""
+        if self._file is not None:
+            tqdm.write(
+                f"{count / 1e6:.2f} M parameters, {data}, batch {batch} ({batch // devices}{turns} on each of {devices} "
+                f"{jax.local_devices()[0].platform} devices{processes}), steps {self.first + 1} to {config.train.steps}",
+                file=sys.stderr,
+            )
+
+    def watch(self, batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+        """The same batches; the time spent waiting for them and the clips that were skipped are logged."""
+        while True:
+            start = time.monotonic()
+            batch = next(batches)
+            self._waited += time.monotonic() - start
+            self._skipped += int(batch["skipped"].sum())
+            yield batch
+
+    def record(self, step: int, metrics: dict[str, float], now: float) -> None:
+        """Write one line and move the bar; `now` is when the step was handed to the devices."""
+        before = self._last
+        seconds = max(now - before[0], 1e-9)
+        measured = {
+            "steps_per_second": round((step - before[1]) / seconds, 3),
+            "data_wait": round(self._waited / seconds, 4),
+            "memory_gb": round(memory_gb(), 3),
+        }
+        if self._skipped:
+            measured["skipped_clips"] = self._skipped  # since this process began
+        self._last, self._waited = (now, step), 0.0
+        self._write(step, metrics | measured)
+        self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
+        self._bar.update(step - self._bar.n)
+
+    def record_validation(self, step: int, scores: dict[str, float], pictures: Sequence[Path]) -> None:
+        """Write the scores of the held-out videos, and their pictures to TensorBoard."""
+        self._write(step, scores)
+        tqdm.write(
+            f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()), file=sys.stderr
+        )
+        for path in pictures if self._board is not None else ():
+            if path.suffix == ".png":
+                with PIL.Image.open(path) as image:
+                    self._board.add_image(path.stem, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+    def _write(self, step: int, values: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+
+def open_tensorboard(folder: Path, first: int) -> Any:
+    """A writer whose events after step `first` replace those of steps that were lost."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InputError("config.train.tensorboard needs tensorboardX: pip install 'munet_jax[tensorboard]'") from error
+    return SummaryWriter(str(folder), purge_step=first + 1)
+
+
+def memory_gb() -> float:
+    """Peak memory: of the fullest local device where it tells, else of this process."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [entry["peak_bytes_in_use"] for entry in stats if entry and "peak_bytes_in_use" in entry]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return (max(peaks) if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit) / 1e9
+
+
+def write_start(config: ConfigDict, workdir: Path, first: int) -> None:
+    """Keep the config beside the run, and add to runs.jsonl with what, where and from which step it was started."""
+    with atomic_path(workdir / CONFIG_FILE) as temporary:
+        temporary.write_text(config.to_json_best_effort(indent=2, sort_keys=True) + "\n")
+    start = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "after_step": first,
+        "git": git_hash(),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+        "config": json.loads(config.to_json_best_effort()),
+    }
+    with (workdir / RUNS_FILE).open("a") as file:
+        file.write(json.dumps(start) + "\n")
+
+
+def git_hash() -> str | None:
+    """The commit of the code, with '-dirty' where files were changed; None outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Whole lines of a log; a last line that a crash cut short is left out."""
+    if not path.exists():
+        return []
+    *lines, _rest = path.read_text().split("\n")
+    return lines

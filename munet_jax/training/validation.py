@@ -1,0 +1,44 @@
+"""Scores of held-out training videos during a run, by which the best checkpoint is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from munet_jax.data.clips import ClipSource
+from munet_jax.evaluation.pictures import draw_pictures, middle_frame
+from munet_jax.evaluation.run import read_masks, score_masks, segment_video
+from munet_jax.evaluation.scoring import summarise
+from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.models import MUNet
+from munet_jax.training.step import TrainState
+
+FOLDER = "validation"
+SCORE = "validation_J&F"
+
+
+class Validation:
+    """Segments the held-out videos as an evaluation would; masks and pictures of the last time stay in the workdir."""
+
+    def __init__(self, config: ConfigDict, model: MUNet, source: ClipSource, workdir: Path) -> None:
+        """Nothing is read or compiled yet."""
+        self._config, self._model, self._source = config, model, source
+        self._folder = workdir / FOLDER
+
+    def score(self, state: TrainState) -> tuple[dict[str, float], list[Path]]:
+        """J, F and J&F with a host state's parameters (their average, where there is one), and pictures."""
+        variables: dict[str, Any] = {"params": state.ema or state.params, "batch_stats": state.batch_stats}
+        segmenter = VideoSegmenter(self._model, variables, self._config)
+        scores, pictures = {}, []
+        merge = self._config.evaluation.merge_objects
+        for index in range(len(self._source)):
+            video = self._source.video(index)
+            masks, shown = self._folder / "masks" / video.name, middle_frame(len(video.frame_names))
+            _, prediction = segment_video(segmenter, self._source, index, masks, shown=shown)
+            scores[video.name] = score_masks(self._source, index, read_masks(video, masks), merge=merge)
+            if prediction is not None and index < self._config.evaluation.pictures:
+                pictures += draw_pictures(self._source, index, masks, self._folder, (shown, prediction))
+        summary = summarise(scores)
+        return {f"validation_{name}": summary[name] for name in ("J&F", "J", "F")}, pictures
