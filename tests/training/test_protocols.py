@@ -1,0 +1,96 @@
+"""Every config's training step: one real step of the small forms, and the full-size step made for other devices."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import types
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax import export
+from ml_collections import ConfigDict
+
+from configs import protocol1_davis
+from munet_jax.data.loader import make_loader
+from munet_jax.data.sources import create_parts
+from munet_jax.models import create_model
+from munet_jax.scripts import read_config
+from munet_jax.training.loop import bootstrap_schedule, clip_options
+from munet_jax.training.optimizer import create_optimizer, create_schedule
+from munet_jax.training.parallel import CPU_OPTIONS, split_batch
+from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
+from tests.data.test_sources import SET_FOLDERS
+from tests.data.test_static import make_static
+from tests.data.trees import make_davis, make_youtube_vos
+
+SMALL = ("protocol1_davis", "protocol1_davis_maskrcnn", "protocol2_davis_youtube", "protocol3_static", "protocol31_davis",
+         "protocol32_davis_youtube", "quickstart", "testing")  # fmt: skip
+ROOTS = {"protocol1_davis": "DAVIS", "protocol1_davis_maskrcnn": "DAVIS", "protocol31_davis": "DAVIS"}
+ROOTS["protocol3_static"] = "static"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    make_davis(root / "DAVIS", frames=8)
+    make_youtube_vos(root / "YouTube-VOS")
+    make_static(root / "static" / SET_FOLDERS["ecssd"], "ecssd")
+    return root
+
+
+def make_step(config: ConfigDict) -> tuple[TrainStep, TrainState]:
+    """The pure step of a config, and its first state."""
+    model = create_model(config.model)
+    optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=10, steps_per_epoch=10))
+    step = make_train_step(
+        model, optimizer, loss=config.train.loss, fraction=bootstrap_schedule(config), memory=config.train.memory
+    )
+    return step, jax.eval_shape(lambda: create_state(model, optimizer, abstract_batch(config, 1), 0))
+
+
+# Configs that differ in their data alone have the same step.
+@functools.cache
+def compiled_step(settings: str, module: str, form: str) -> object:
+    del settings
+    config = importlib.import_module(f"configs.{module}").get_config(form)
+    step, state = make_step(config)
+    return jax.jit(step).lower(state, abstract_batch(config, 1)).compile(CPU_OPTIONS)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize(
+    ("module", "form"), [*((name, "small") for name in SMALL), *(("ablation", f"{row},small") for row in "abcdefg")]
+)
+def test_a_small_form_runs_a_real_step(module: str, form: str, data: Path) -> None:
+    config = importlib.import_module(f"configs.{module}").get_config(form)
+    config = read_config(types.SimpleNamespace(value=config), str(data / ROOTS.get(module, "")))
+    config.train.batch_size = 1
+    batch = next(make_loader(create_parts(config.data), clip_options(config.data), batch_size=1, seed=0, threads=0))
+    clip = jax.tree.map(lambda x: x[0], split_batch(batch, 1))
+    same = (config.model.to_json(), config.optimizer.to_json(), config.train.loss, config.train.memory)
+    shape = (config.train.bootstrap_warmup, config.train.bootstrap_fraction, config.data.size, config.data.clip_length)
+    compiled = compiled_step(f"{same}{shape}", module, form)
+    model = create_model(config.model)
+    optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=10, steps_per_epoch=10))
+    start = create_state(model, optimizer, abstract_batch(config, 1), 0)
+    after, metrics = compiled(start, clip)  # type: ignore[operator]
+    assert np.isfinite(float(metrics["loss"]))
+    assert float(metrics["grad_norm"]) > 0
+    assert int(after.step) == 1
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.usefixtures("standard_promotion")
+def test_the_full_size_step_is_exported_for_devices_that_are_not_here(platform: str) -> None:
+    """All protocols share it: 6 frames of 400 x 400, 2 objects, ResNet-50."""
+    config = protocol1_davis.get_config()
+    step, state = make_step(config)
+    exported = export.export(jax.jit(step), platforms=[platform])(state, abstract_batch(config, 1))
+    program = exported.mlir_module()
+    assert exported.platforms == (platform,)
+    assert "stablehlo.convolution" in program
+    assert "f64" not in program
+    assert "callback" not in program
