@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -41,23 +43,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def make_step(config: ConfigDict) -> tuple[TrainStep, TrainState]:
-    """The pure step of a config, and its first state."""
+def make_step(config: ConfigDict) -> tuple[TrainStep, Callable[[], TrainState]]:
+    """The pure step of a config, and what makes its first state."""
     model = create_model(config.model)
     optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=10, steps_per_epoch=10))
     step = make_train_step(
         model, optimizer, loss=config.train.loss, fraction=bootstrap_schedule(config), memory=config.train.memory
     )
-    return step, jax.eval_shape(lambda: create_state(model, optimizer, abstract_batch(config, 1), 0))
+    return step, lambda: create_state(model, optimizer, abstract_batch(config, 1), 0)
 
 
 # Configs that differ in their data alone have the same step.
 @functools.cache
-def compiled_step(settings: str, module: str, form: str) -> object:
+def compiled_step(settings: str, module: str, form: str) -> tuple[Any, TrainState]:
+    """The compiled step and its first state."""
     del settings
     config = importlib.import_module(f"configs.{module}").get_config(form)
-    step, state = make_step(config)
-    return jax.jit(step).lower(state, abstract_batch(config, 1)).compile(CPU_OPTIONS)
+    step, create = make_step(config)
+    start = create()
+    return jax.jit(step).lower(start, abstract_batch(config, 1)).compile(CPU_OPTIONS), start
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -72,11 +76,8 @@ def test_a_small_form_runs_a_real_step(module: str, form: str, data: Path) -> No
     clip = jax.tree.map(lambda x: x[0], split_batch(batch, 1))
     same = (config.model.to_json(), config.optimizer.to_json(), config.train.loss, config.train.memory)
     shape = (config.train.bootstrap_warmup, config.train.bootstrap_fraction, config.data.size, config.data.clip_length)
-    compiled = compiled_step(f"{same}{shape}", module, form)
-    model = create_model(config.model)
-    optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=10, steps_per_epoch=10))
-    start = create_state(model, optimizer, abstract_batch(config, 1), 0)
-    after, metrics = compiled(start, clip)  # type: ignore[operator]
+    compiled, start = compiled_step(f"{same}{shape}", module, form)
+    after, metrics = compiled(start, clip)
     assert np.isfinite(float(metrics["loss"]))
     assert float(metrics["grad_norm"]) > 0
     assert int(after.step) == 1
@@ -87,8 +88,8 @@ def test_a_small_form_runs_a_real_step(module: str, form: str, data: Path) -> No
 def test_the_full_size_step_is_exported_for_devices_that_are_not_here(platform: str) -> None:
     """All protocols share it: 6 frames of 400 x 400, 2 objects, ResNet-50."""
     config = protocol1_davis.get_config()
-    step, state = make_step(config)
-    exported = export.export(jax.jit(step), platforms=[platform])(state, abstract_batch(config, 1))
+    step, create = make_step(config)
+    exported = export.export(jax.jit(step), platforms=[platform])(jax.eval_shape(create), abstract_batch(config, 1))
     program = exported.mlir_module()
     assert exported.platforms == (platform,)
     assert "stablehlo.convolution" in program
