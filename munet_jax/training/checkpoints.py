@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +143,12 @@ class Checkpoints:
         return int(step)
 
     def _read(self, step: int, **items: Any) -> Any:
+        hook = sys.unraisablehook
+        sys.unraisablehook = _without_late_reads(hook)
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
+            read = self._manager.restore(step, args=ocp.args.Composite(**items))
+            sys.unraisablehook = hook
+            return read
         except Exception as error:  # whatever Orbax's readers meet in a file that was changed
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise InputError(self._damaged(step, reason)) from error
@@ -180,6 +186,20 @@ class Checkpoints:
     def close(self) -> None:
         """Wait for what is being written and release Orbax's threads."""
         self._manager.close()
+
+
+def _without_late_reads(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`hook` (of sys.unraisablehook), but for the reads that were under way when Orbax met a damaged array.
+
+    They end in threads of tensorstore, some after the exception has reached its caller, and each reports to an event
+    loop that Orbax has closed: hundreds of tracebacks around the one line that matters.
+    """
+
+    def filtered(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    return filtered
 
 
 def _score(metrics: Any) -> float:
