@@ -24,7 +24,7 @@ FeatureMap = Float[Array, "b h w d"]
 AnyMap = Float[Array, "_ _ _ _"]  # a map whose stride or channels the function changes
 Keys = Float[Array, "b n f p k"]  # p = h' * w' positions of one frame
 Values = Float[Array, "b n f p v"]
-Occupied = Bool[Array, "b n f"]
+Occupied = Bool[Array, "b n f p"]
 ObjectMasks = Float[Array, "b n h w"]
 ObjectValid = Bool[Array, "b n"]
 CostVolume = Float[Array, "b h w u"]
@@ -32,6 +32,7 @@ Displacement = Float[Array, "b h w 2"]
 Uncertainty = Float[Array, "b h w 1"]
 ClassLogits = Float[Array, "b h w c"]
 Scalar = Float[Array, ""]
+Inside = Int[Array, "4"]  # where the picture lies in a padded frame: top, left, height, width in pixels
 
 # Host arrays.
 Image = UInt8[np.ndarray, "h w 3"]
@@ -39,7 +40,7 @@ LabelMap = UInt8[np.ndarray, "h w"]
 BinaryMask = Bool[np.ndarray, "h w"]
 
 __all__ = [
-    "AnyMap", "Array", "BinaryMask", "Bool", "ClassLogits", "ClipBatch", "CostVolume", "Displacement", "FeatureMap", "Float",
-    "FrameBatch", "Image", "Int", "Keys", "LabelMap", "ObjectMasks", "ObjectValid", "Occupied", "Scalar", "UInt8", "Uncertainty",
-    "Values",
+    "AnyMap", "Array", "BinaryMask", "Bool", "ClassLogits", "ClipBatch", "CostVolume", "Displacement", "FeatureMap",
+    "Float", "FrameBatch", "Image", "Inside", "Int", "Keys", "LabelMap", "ObjectMasks", "ObjectValid", "Occupied",
+    "Scalar", "UInt8", "Uncertainty", "Values",
 ]  # fmt: skip

@@ -93,7 +93,7 @@ def test_the_mu_layer_is_a_twentieth_of_the_query_step_and_adds_60_mb() -> None:
     inputs = (
         jnp.zeros((1, HEIGHT, WIDTH, 3)),
         reduced[1],
-        bank._replace(occupied=jnp.ones((1, OBJECTS, 1), bool)),
+        bank._replace(occupied=jnp.ones((1, OBJECTS, 1, h * w), bool)),
         jnp.ones((1, OBJECTS), bool),
         jnp.zeros((1, OBJECTS, HEIGHT, WIDTH)),
     )

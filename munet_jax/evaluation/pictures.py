@@ -8,7 +8,7 @@ import numpy as np
 
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.masks import read_mask
-from munet_jax.inference.segmenter import Prediction
+from munet_jax.inference.prediction import Prediction
 from munet_jax.visualization.figures import motion_figure
 from munet_jax.visualization.overlays import overlay_labels, save_gif, save_png, strip
 

@@ -22,7 +22,8 @@ from munet_jax.data.sources import create_source
 from munet_jax.errors import InputError
 from munet_jax.evaluation.pictures import MOTION_OUTPUTS, draw_pictures, middle_frame
 from munet_jax.evaluation.scoring import SequenceScore, score_sequence, summarise, write_results
-from munet_jax.inference.segmenter import Prediction, VideoSegmenter
+from munet_jax.inference.prediction import Prediction
+from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
 from munet_jax.training.checkpoints import NEWEST
 from munet_jax.training.restore import trained_variables

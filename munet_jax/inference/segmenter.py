@@ -2,153 +2,74 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from munet_jax.array_types import AnyMap, Array, Float
+from munet_jax.array_types import Array
+from munet_jax.compiles import COMPILES
 from munet_jax.data.masks import IGNORE
 from munet_jax.errors import InputError
-from munet_jax.inference.resizing import resize_frame, resize_masks, to_frame, working_size
+from munet_jax.inference.budget import check_budget
+from munet_jax.inference.checks import MOST_OBJECTS, check_frame, check_mask, check_options
+from munet_jax.inference.geometry import Geometry, create_geometry, fit_frame, fit_masks, map_to_source, masks_to_source
+from munet_jax.inference.prediction import OUTPUTS, Prediction, impose, winner
+from munet_jax.inference.saved_state import pack_stream, unpack_stream
+from munet_jax.inference.stream import Step, Stream, create_settings
 from munet_jax.models import MUNet
-from munet_jax.models.aggregation import STRIDE, object_probabilities
-from munet_jax.models.memory import PREVIOUS_SLOT, EveryK, MemoryBank, forget, init_bank, resize, write
-from munet_jax.models.mu_layer import displacement
+from munet_jax.models.memory import FRAME_BUCKETS, EveryK
 
-OUTPUTS = ("labels", "probabilities", "uncertainty", "displacement", "attention")
-# Shapes are padded up to these, so that a new object or one more memory frame seldom compiles anything.
-OBJECT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 255)
-FRAME_BUCKETS = (2, 4, 8, 16, 24, 32, 64, 128, 256)
-# What users are shown as motion is softargmax this close to the single best match, whatever form feeds the network.
-DISPLAY_TEMPERATURE = 0.02
+# Object slots are padded up to these, above the last to its multiples, so that a new object seldom compiles anything.
+OBJECT_BUCKETS = (1, 2, 4, 8, 16)
+NOBODY = 0  # in a slot
 
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What one step says about its frame of h x w pixels. Parts that were not asked for are None.
-
-    Attributes:
-      labels: uint8 [h, w], the user's object ids, 0 = background.
-      object_ids: ids of the objects known so far, in the order of the channels of `probabilities`.
-      probabilities: f32 [h, w, 1 + objects], background first, adding up to 1.
-      uncertainty: f32 [h, w], largest cosine with the frame before in [-1, 1]; high = sure match. None for the first frame.
-      displacement: f32 [h, w, 2], (dx, dy) in image pixels, where the pixel was in the frame before. None for the first.
-      attention: f32 [h, w] in [0, 1], the spatial attention of Eq. 3. None for the first frame.
-    """
-
-    labels: np.ndarray
-    object_ids: tuple[int, ...]
-    probabilities: np.ndarray | None = None
-    uncertainty: np.ndarray | None = None
-    displacement: np.ndarray | None = None
-    attention: np.ndarray | None = None
-
-
-class Carried(NamedTuple):
-    """What a frame leaves for later: its reduced feature for the next MU-Layer, its query key for memory."""
-
-    reduced: AnyMap
-    key: AnyMap
-
-
-class Step(NamedTuple):
-    """Device result of one query step, batch axis of 1 kept."""
-
-    probabilities: Float[Array, "1 n h w"]
-    carried: Carried
-    uncertainty: Float[Array, "1 hs ws 1"]
-    attention: Float[Array, "1 hs ws 1"]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _first(model: MUNet, variables: Any, frame: Array) -> Carried:
-    """Enc-Q for a frame that nothing is asked about."""
-
-    def run(module: MUNet) -> Carried:
-        encoded = module.encode(frame)
-        return Carried(encoded.reduced, module.first_key(encoded))
-
-    return model.apply(variables, method=run)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _segment(
-    model: MUNet, variables: Any, frame: Array, previous: AnyMap, masks: Array, bank: MemoryBank, objects: Array
-) -> Step:
-    """Query step: Enc-Q once, MU-Layer, memory read, decoder, aggregation."""
-
-    def run(module: MUNet) -> Step:
-        encoded = module.encode(frame)
-        query = module.query(encoded, previous)
-        logits = module.match(query, bank, objects, masks)
-        carried = Carried(encoded.reduced, query.key)
-        return Step(object_probabilities(logits), carried, query.motion.uncertainty, query.attention)
-
-    return model.apply(variables, method=run)
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=5)
-def _memorise(
-    model: MUNet,
-    variables: Any,
-    frame: Array,
-    masks: Array,
-    query_key: AnyMap,
-    bank: MemoryBank,
-    objects: Array,
-    slot: Array,
-) -> MemoryBank:
-    """Enc-R and write; a frame that stays takes the place of the previous frame, which is forgotten."""
-    key, value = model.apply(variables, frame, masks, query_key, method="memorise")
-    return write(forget(bank, PREVIOUS_SLOT), key, value, objects, slot)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _display_displacement(model: MUNet, variables: Any, reduced: AnyMap, previous: AnyMap) -> Array:
-    """Motion as users see it: softargmax in image pixels, [1, h', w', 2]."""
-
-    def run(module: MUNet) -> Array:
-        cost, _ = module.mu_layer.cost(reduced, previous)
-        radius = module.mu_layer.radius
-        return STRIDE * displacement(cost, radius=radius, matching="softargmax", temperature=DISPLAY_TEMPERATURE)
-
-    return model.apply(variables, method=run)
+LOG = logging.getLogger("munet_jax")
 
 
 class VideoSegmenter:
     """Segments one video at a time; holds a bounded memory, however long the video."""
 
     def __init__(self, model: MUNet, variables: Any, config: ConfigDict) -> None:
-        """Take a network, its variables, and a config of configs/ (its section `inference` is read)."""
-        settings = config.inference
-        try:
-            self.policy = EveryK(settings.memory_interval, settings.memory_capacity)
-        except ValueError as error:
-            raise InputError(f"config.inference: {error}") from error
-        if settings.max_size < 0:
-            raise InputError(
-                f"config.inference.max_size is {settings.max_size}; give a short side in pixels, or 0 for any"
-            )
+        """Take a network, its variables, and a config of configs/ (its section `inference` is read).
+
+        Raises:
+          InputError: a field of `config.inference` has a value that cannot be.
+        """
+        check_options(config.inference)
+        self.settings = create_settings(config.inference)
         self.model, self.config = model, config
         self.variables = jax.device_put(variables)
-        self.max_objects = settings.max_objects
+        self.max_objects = config.inference.max_objects
         self.reset()
 
     def reset(self) -> None:
         """Forget the video: the next frame starts a new one."""
         self.frame_index = -1
-        self.object_ids: tuple[int, ...] = ()
+        self._slots: tuple[int, ...] = ()  # the id in each, or NOBODY
         self._size: tuple[int, int] | None = None
-        self._bank: MemoryBank | None = None
-        self._carried: Carried | None = None
-        self._masks: Array | None = None
-        self._kept = 0
+        self._streams: list[Stream] = []
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The ids that are followed, ascending."""
+        return tuple(sorted(i for i in self._slots if i != NOBODY))
+
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """What decides whether the next step compiles."""
+        bank = self._streams[0].bank if self._streams else None
+        return {
+            "frames of": self._size,
+            "object slots": len(self._slots),
+            "memory": 0 if bank is None else bank.occupied.shape[2],
+        }
 
     def step(
         self,
@@ -169,176 +90,231 @@ class VideoSegmenter:
           outputs: what to compute, of 'labels', 'probabilities', 'uncertainty', 'displacement', 'attention'.
 
         Raises:
-          InputError: first frame without a mask, sizes that differ, more objects than `inference.max_objects`.
+          InputError: first frame without a mask, sizes that differ, frames or masks of another kind, more objects than
+            `inference.max_objects`, too little memory. The segmenter is then as it was before the call.
         """
         self._check(frame, mask, outputs)
-        known = len(self.object_ids)
-        given: tuple[int, ...] = ()
-        if mask is not None:
-            given = self._given_ids(mask, object_ids)
-            self._add_objects(given)
-        device_frame = jnp.asarray(frame)[None]
-        if self._work != self._size:
-            device_frame = resize_frame(device_frame, self._work)
-        previous = self._carried
-        step = self._query(device_frame, previous, known)
-        if step is None:
-            carried = _first(self.model, self.variables, device_frame)
-            masks = jnp.zeros((1, self._slots, *self._work))
-        else:
-            carried, masks = step.carried, step.probabilities
-        probabilities = self._resized(masks, self._size)
-        if mask is not None:
-            probabilities = self._impose(probabilities, mask, given)
-            masks = self._resized(probabilities, self._work)
-        self.frame_index += 1
-        self._carried, self._masks = carried, masks
-        self._remember(device_frame, self._masks, stays=mask is not None or self.policy.stays(self.frame_index))
-        return self._prediction(probabilities, step, previous, outputs)
+        given = () if mask is None else self._given_ids(mask, object_ids)
+        compiled, start, before = COMPILES.count, time.perf_counter(), self.shapes
+        known = np.array([i != NOBODY for i in self._slots], bool)
+        new = tuple(i for i in sorted(set(given)) if i not in self._slots)
+        self._open(frame.shape[:2], new)
+        known = np.pad(known, (0, len(self._slots) - known.size))
+        prediction = self._step(frame, mask, given, known, new, outputs)
+        if COMPILES.count > compiled:
+            self._log_compilation(COMPILES.count - compiled, time.perf_counter() - start, before)
+        return prediction
+
+    def remove(self, object_ids: Sequence[int]) -> None:
+        """Stop following objects; their memory is forgotten, and an id may come back later as a new object.
+
+        Raises:
+          InputError: an id that is not followed.
+        """
+        unknown = sorted(set(map(int, object_ids)) - set(self.object_ids))
+        if unknown:
+            raise InputError(f"there is no object {unknown[0]} to remove; followed are {list(self.object_ids)}")
+        self._slots = tuple(NOBODY if i in object_ids else i for i in self._slots)
+        for stream in self._streams:
+            stream.keep(np.array([i != NOBODY for i in self._slots]))
+
+    def warmup(self, size: tuple[int, int], objects: int = 1) -> None:
+        """Compile everything that a video of frames of `size` (height, width) with that many objects will need.
+
+        Afterwards the segmenter is as after `reset()`.
+        """
+        frame = np.zeros((*size, 3), np.uint8)
+        mask = (np.arange(size[0] * size[1]) % (objects + 1)).reshape(size).astype(np.uint8)
+        self.reset()
+        self.step(frame, mask)
+        self.step(frame)
+        policy = self.settings.policy
+        if isinstance(policy, EveryK):
+            for room in FRAME_BUCKETS:
+                if room < policy.capacity:
+                    for stream in self._streams:
+                        stream.kept = room  # one more than fits beside the previous frame
+                    self.step(frame, mask)
+                    self.step(frame)
+        self.reset()
+
+    def save_state(self) -> dict[str, np.ndarray]:
+        """Everything that the next frame depends on, as named arrays for `np.savez`; the network is not in it."""
+        state = {
+            "config": np.array(self._fingerprint),
+            "size": np.array(self._size or (), np.int64),
+            "slots": np.array(self._slots, np.int64),
+            "frame_index": np.array(self.frame_index),
+        }
+        for number, stream in enumerate(self._streams):
+            state |= {f"{number}/{name}": array for name, array in pack_stream(stream).items()}
+        return state
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where `save_state` was called, with a segmenter of the same config and weights.
+
+        Raises:
+          InputError: the state is of a segmenter with another model or other inference settings.
+        """
+        if str(state["config"]) != self._fingerprint:
+            raise InputError(
+                "the saved state is of another config.model or config.inference; use the one it was saved with"
+            )
+        self.reset()
+        self.frame_index = int(state["frame_index"])
+        self._slots = tuple(map(int, state["slots"]))
+        if state["size"].size:
+            height, width = map(int, state["size"])
+            self._size = (height, width)
+            self._streams = self._create_streams()
+        for number, stream in enumerate(self._streams):
+            prefix = f"{number}/"
+            unpack_stream(stream, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
     @property
-    def _work(self) -> tuple[int, int]:
-        """The size at which the network sees the frames."""
+    def _fingerprint(self) -> str:
+        described = {"model": self.config.model.to_dict(), "inference": self.config.inference.to_dict()}
+        return json.dumps(described, sort_keys=True)
+
+    def _geometries(self, size: tuple[int, int]) -> list[Geometry]:
+        """One view for each scale, and mirrored ones; the first is not mirrored, and its maps are shown."""
+        options = self.config.inference
+        return [
+            create_geometry(size, max_size=options.max_size, scale=scale, flip=flip, multiple=options.size_multiple)
+            for flip in ((False, True) if options.flip else (False,))
+            for scale in options.scales
+        ]
+
+    def _create_streams(self) -> list[Stream]:
         assert self._size is not None
-        return working_size(self._size, self.config.inference.max_size)
+        return [Stream(self.model, self.variables, self.settings, g) for g in self._geometries(self._size)]
 
-    def _resized(self, masks: Array, size: tuple[int, int] | None) -> Array:
-        assert size is not None
-        return masks if masks.shape[2:] == size else resize_masks(masks, size)
+    def _open(self, size: tuple[int, ...], new: Sequence[int]) -> None:
+        """Give new ids empty slots and make more where there are too few; a first frame opens the streams."""
+        slots = list(self._slots)
+        slots += [NOBODY] * (slot_bucket(len(self.object_ids) + len(new)) - len(slots))
+        free = [number for number, i in enumerate(slots) if i == NOBODY]
+        for number, i in zip(free, new, strict=False):
+            slots[number] = i
+        if not self._streams or len(slots) > len(self._slots):
+            geometries = self._geometries((size[0], size[1]))
+            check_budget(self.model, self.settings, geometries, len(slots), self.config.inference)
+        if not self._streams:
+            self._size = (size[0], size[1])
+            self._streams = self._create_streams()
+        elif len(slots) > len(self._slots):
+            for stream in self._streams:
+                stream.make_slots(len(slots))
+        self._slots = tuple(slots)
 
-    @property
-    def _slots(self) -> int:
-        return bucket(len(self.object_ids), OBJECT_BUCKETS)
+    def _step(
+        self,
+        frame: np.ndarray,
+        mask: np.ndarray | None,
+        given: Sequence[int],
+        known: np.ndarray,
+        new: Sequence[int],
+        outputs: Sequence[str],
+    ) -> Prediction:
+        """One frame through all views, whose masks are averaged."""
+        source = jnp.asarray(frame)
+        fitted = [fit_frame(source, stream.geometry) for stream in self._streams]
+        previous = self._streams[0].carried
+        steps = [stream.query(view, known) for stream, view in zip(self._streams, fitted, strict=True)]
+        probabilities = self._together(steps)
+        if mask is not None:
+            ids, named = (
+                np.array(self._slots, np.int32),
+                np.isin(self._slots, given) & (np.array(self._slots) != NOBODY),
+            )
+            probabilities = impose(probabilities, mask.astype(np.int32), ids, named)
+        alone = len(steps) == 1 and mask is None
+        objects = np.array([i != NOBODY for i in self._slots])
+        self.frame_index += 1
+        policy = self.settings.policy
+        stays = mask is not None or (isinstance(policy, EveryK) and policy.stays(self.frame_index))
+        for stream, view, step in zip(self._streams, fitted, steps, strict=True):
+            masks = step.probabilities if alone and step else fit_masks(probabilities, stream.geometry)
+            stream.remember(view, step, masks, objects, np.isin(self._slots, new), stays=stays)
+        return self._prediction(probabilities, steps[0], previous, outputs)
 
-    @property
-    def shapes(self) -> tuple[Any, ...]:
-        """What decides whether the next step compiles: frame size, object slots, memory frames."""
-        frames = 0 if self._bank is None else self._bank.occupied.shape[2]
-        return self._size, self._slots, frames
+    def _together(self, steps: Sequence[Step | None]) -> Array:
+        """The views' masks at the frame's size, averaged; zeros where nothing was predicted."""
+        assert self._size is not None
+        shown = [
+            masks_to_source(step.probabilities, stream.geometry)
+            for stream, step in zip(self._streams, steps, strict=True)
+            if step is not None
+        ]
+        if not shown:
+            return jnp.zeros((1, len(self._slots), *self._size))
+        return shown[0] if len(shown) == 1 else sum(shown[1:], shown[0]) / len(shown)
+
+    def _prediction(self, probabilities: Array, step: Step | None, previous: Any, outputs: Sequence[str]) -> Prediction:
+        result: dict[str, Any] = {}
+        if "probabilities" in outputs:
+            channels = [self._slots.index(i) for i in self.object_ids]
+            objects = np.moveaxis(np.asarray(probabilities)[0, channels], 0, -1)
+            background = np.clip(1.0 - objects.sum(axis=-1, keepdims=True), 0.0, 1.0)
+            result["probabilities"] = np.concatenate([background, objects], axis=-1)
+        if step is not None and previous is not None:
+            stream = self._streams[0]
+            geometry = stream.geometry
+            if "uncertainty" in outputs:
+                result["uncertainty"] = np.asarray(map_to_source(step.uncertainty, geometry))[..., 0]
+            if "attention" in outputs:
+                result["attention"] = np.asarray(map_to_source(step.attention, geometry))[..., 0]
+            if "displacement" in outputs:
+                moved = map_to_source(stream.displacement(step, previous.reduced), geometry)
+                enlarged = np.array(geometry.size[::-1], np.float32) / geometry.work[::-1]
+                result["displacement"] = np.asarray(moved) * enlarged
+        wide = max(self._slots, default=0) > MOST_OBJECTS
+        ids = np.array([0, *self._slots], np.int32 if wide else np.uint8)
+        return Prediction(ids[np.asarray(winner(probabilities))], self.object_ids, self.frame_index, **result)
 
     def _check(self, frame: np.ndarray, mask: np.ndarray | None, outputs: Sequence[str]) -> None:
         unknown = set(outputs) - set(OUTPUTS)
         if unknown:
             raise InputError(f"outputs has {', '.join(sorted(unknown))}; choose of {', '.join(OUTPUTS)}")
-        if frame.ndim != 3 or frame.shape[2] != 3:
-            raise InputError(f"a frame must be RGB of shape [h, w, 3], not {list(frame.shape)}")
+        number = self.frame_index + 1
+        check_frame(frame, number)
         height, width = frame.shape[:2]
         if self._size not in (None, (height, width)):
             raise InputError(
-                f"frame {self.frame_index + 1} is {width} x {height} but the video began with "
+                f"frame {number} is {width} x {height} but the video began with "
                 f"{self._size[1]} x {self._size[0]}; call reset() to start another video"
             )
-        if mask is not None and mask.shape != (height, width):
-            raise InputError(f"the mask is {mask.shape[1]} x {mask.shape[0]} but its frame is {width} x {height}")
         if mask is None and not self.object_ids:
-            raise InputError("the first frame needs a mask: nothing says yet what to follow")
-        self._size = (height, width)
+            raise InputError(f"frame {number} needs a mask: nothing says yet what to follow")
+        if mask is not None:
+            check_mask(mask, (height, width), number)
 
     def _given_ids(self, mask: np.ndarray, object_ids: Sequence[int] | None) -> tuple[int, ...]:
         shown = [int(i) for i in np.unique(mask) if i not in (0, IGNORE)]
         given = tuple(shown if object_ids is None else map(int, object_ids))
         if not given and not self.object_ids:
             raise InputError("the first mask shows no object: every pixel is 0 (background) or 255 (not known)")
-        return given
-
-    def _add_objects(self, given: Sequence[int]) -> None:
-        """Give new ids the next slots; make room for them in memory."""
-        known = self.object_ids + tuple(i for i in given if i not in self.object_ids)
-        if len(known) > self.max_objects:
+        wrong = [i for i in given if i <= 0 or i == IGNORE]
+        if wrong:
+            raise InputError(f"{wrong[0]} cannot be an object's id: ids are positive, and 255 is 'not known'")
+        count = len(set(self.object_ids) | set(given))
+        if count > self.max_objects:
             raise InputError(
-                f"the mask brings the video to {len(known)} objects and inference.max_objects is {self.max_objects}; "
+                f"the mask brings the video to {count} objects and inference.max_objects is {self.max_objects}; "
                 "raise it (--config.inference.max_objects), or merge objects in the mask"
             )
-        self.object_ids = known
-        if self._bank is not None and self._masks is not None:
-            self._bank = resize(self._bank, self._slots, self._bank.occupied.shape[2])
-            new = self._slots - self._masks.shape[1]
-            self._masks = jnp.pad(self._masks, ((0, 0), (0, new), (0, 0), (0, 0)))
+        return given
 
-    def _object_valid(self, known: int) -> Array:
-        return jnp.arange(self._slots)[None] < known
-
-    def _query(self, frame: Array, previous: Carried | None, known: int) -> Step | None:
-        """Predict the objects that were known before this frame; None where there are none."""
-        if not known or self._bank is None or previous is None:
-            return None
-        return _segment(
-            self.model, self.variables, frame, previous.reduced, self._masks, self._bank, self._object_valid(known)
-        )
-
-    def _impose(self, probabilities: Array, mask: np.ndarray, given: Sequence[int]) -> Array:
-        """Put the given objects' masks over the prediction; what they cover belongs to nobody else."""
-        labels = jnp.asarray(mask)[None, None]
-        ids = np.zeros((1, self._slots, 1, 1), np.int32)
-        ids[0, : len(self.object_ids), 0, 0] = self.object_ids
-        named = np.isin(ids, given)
-        truth = (labels == ids.astype(mask.dtype)) & named
-        # 'Not known' pixels keep the prediction; of the rest, a named object has exactly its mask.
-        unknown = labels == IGNORE
-        kept = jnp.where(named & ~unknown, 0.0, jnp.where(jnp.any(truth, axis=1, keepdims=True), 0.0, probabilities))
-        return jnp.where(truth, 1.0, kept)
-
-    def _remember(self, frame: Array, probabilities: Array, *, stays: bool) -> None:
-        assert self._carried is not None
-        slot = self.policy.slot(self._kept) if stays else PREVIOUS_SLOT
-        self._kept += int(stays)
-        self._make_room(self.policy.frames_needed(self._kept))
-        objects = self._object_valid(len(self.object_ids))
-        self._bank = _memorise(
-            self.model, self.variables, frame, probabilities, self._carried.key, self._bank, objects, jnp.int32(slot)
-        )
-
-    def _make_room(self, frames: int) -> None:
-        """Create the bank, or enlarge it to the next bucket."""
-        frames = min(bucket(frames, FRAME_BUCKETS), self.policy.capacity)
-        if self._bank is not None:
-            if frames > self._bank.occupied.shape[2]:
-                self._bank = resize(self._bank, self._slots, frames)
-            return
-        positions = int(np.prod([-(-length // STRIDE) for length in self._work]))
-        embedding = self.model.query_embedding
-        assert embedding.key_dim is not None
-        self._bank = init_bank(
-            1,
-            self._slots,
-            frames,
-            positions,
-            key_dim=embedding.key_dim,
-            value_dim=embedding.value_dim,
-            dtype=embedding.dtype,
-        )
-
-    def _prediction(
-        self, probabilities: Array, step: Step | None, previous: Carried | None, outputs: Sequence[str]
-    ) -> Prediction:
-        count = len(self.object_ids)
-        assert self._size is not None
-        sizes = (self._work, self._size)
-        result: dict[str, Any] = {}
-        if "probabilities" in outputs:
-            objects = np.moveaxis(np.asarray(probabilities)[0, :count], 0, -1)
-            background = np.clip(1.0 - objects.sum(axis=-1, keepdims=True), 0.0, 1.0)
-            result["probabilities"] = np.concatenate([background, objects], axis=-1)
-        if step is not None and previous is not None:
-            if "uncertainty" in outputs:
-                result["uncertainty"] = np.asarray(to_frame(step.uncertainty, *sizes))[..., 0]
-            if "attention" in outputs:
-                result["attention"] = np.asarray(to_frame(step.attention, *sizes))[..., 0]
-            if "displacement" in outputs:
-                shown = _display_displacement(self.model, self.variables, step.carried.reduced, previous.reduced)
-                enlarged = np.array(sizes[1][::-1], np.float32) / sizes[0][::-1]
-                result["displacement"] = np.asarray(to_frame(shown, *sizes)) * enlarged
-        ids = np.array([0, *self.object_ids], np.uint8)
-        return Prediction(ids[np.asarray(_winner(probabilities))], self.object_ids, **result)
+    def _log_compilation(self, programs: int, seconds: float, before: Mapping[str, Any]) -> None:
+        after = self.shapes
+        changed = [f"{name} {before[name]} -> {after[name]}" for name in after if after[name] != before[name]]
+        reason = ", ".join(changed) or "asked for the first time"
+        LOG.info("frame %d: compiled %d programs in %.1f s (%s)", self.frame_index, programs, seconds, reason)
 
 
-@jax.jit
-def _winner(probabilities: Float[Array, "1 n h w"]) -> Array:
-    """0 for background, else 1 + slot: the most probable of n + 1, background where equal."""
-    background = 1.0 - jnp.sum(probabilities, axis=1, keepdims=True)
-    return jnp.argmax(jnp.concatenate([background, probabilities], axis=1), axis=1)[0].astype(jnp.uint8)
-
-
-def bucket(count: int, sizes: Sequence[int]) -> int:
-    """The smallest of `sizes` that holds `count`."""
-    return next(size for size in sizes if size >= count)
+def slot_bucket(count: int) -> int:
+    """Slots for that many objects."""
+    largest = OBJECT_BUCKETS[-1]
+    if count > largest:
+        return min(-(-count // largest) * largest, MOST_OBJECTS)
+    return next(size for size in OBJECT_BUCKETS if size >= count)

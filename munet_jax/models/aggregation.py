@@ -7,7 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from munet_jax.array_types import Array, ClassLogits, Float, ObjectValid
+from munet_jax.array_types import Array, Bool, ClassLogits, Float, Inside, ObjectValid
 
 CLIP = 1e-7
 LARGEST_LOGIT = math.log((1.0 - CLIP) / CLIP)
@@ -54,6 +54,20 @@ def padding(size: int) -> tuple[int, int]:
     """Zeros to put before and after an axis so that it becomes a multiple of the stride, split evenly."""
     missing = -size % STRIDE
     return missing // 2, missing - missing // 2
+
+
+def inside_mask(inside: Inside, height: int, width: int) -> Bool[Array, "{height} {width}"]:
+    """True where a padded frame of height x width shows the picture."""
+    top, left, rows, columns = inside
+    y, x = jnp.arange(height), jnp.arange(width)
+    return ((y >= top) & (y < top + rows))[:, None] & ((x >= left) & (x < left + columns))[None, :]
+
+
+def inside_cells(inside: Inside, height: int, width: int) -> Bool[Array, "{height} {width}"]:
+    """True for the stride-16 positions, of height x width in all, that show something of the picture."""
+    first, size = inside[:2] // STRIDE, inside[:2] + inside[2:]
+    last = -(-size // STRIDE)
+    return inside_mask(jnp.concatenate([first, last - first]), height, width)
 
 
 def pad_to_stride(x: Array, *, height_axis: int) -> Array:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from munet_jax.array_types import AnyMap, FeatureMap, FrameBatch, ObjectMasks
-from munet_jax.models.aggregation import pad_to_stride
+from munet_jax.array_types import AnyMap, FeatureMap, FrameBatch, Inside, ObjectMasks
+from munet_jax.models.aggregation import inside_mask, pad_to_stride
 from munet_jax.models.resnet import ResNet, per_channel
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -31,9 +31,12 @@ def normalise_image(frames: FrameBatch) -> FrameBatch:
     return (frames - per_channel(mean)) / per_channel(std)
 
 
-def padded_image(frames: FrameBatch) -> AnyMap:
-    """Normalise, then pad to multiples of 16; so padding has the mean colour."""
-    return pad_to_stride(normalise_image(frames), height_axis=1)
+def padded_image(frames: FrameBatch, inside: Inside | None = None) -> AnyMap:
+    """Normalise, then pad to multiples of 16; so padding has the mean colour, as has what lies around `inside`."""
+    image = normalise_image(frames)
+    if inside is not None:
+        image = jnp.where(inside_mask(inside, *image.shape[1:3])[None, ..., None], image, 0.0)
+    return pad_to_stride(image, height_axis=1)
 
 
 class QueryEncoder(nn.Module):
@@ -41,9 +44,9 @@ class QueryEncoder(nn.Module):
 
     backbone: ResNet
 
-    def __call__(self, frames: FrameBatch) -> QueryFeatures:
+    def __call__(self, frames: FrameBatch, inside: Inside | None = None) -> QueryFeatures:
         """[b, h, w, 3], padded to multiples of 16 -> maps at strides 4, 8, 16."""
-        return QueryFeatures(*self.backbone(padded_image(frames)))
+        return QueryFeatures(*self.backbone(padded_image(frames, inside)))
 
 
 class ReferenceEncoder(nn.Module):
@@ -51,6 +54,6 @@ class ReferenceEncoder(nn.Module):
 
     backbone: ResNet
 
-    def __call__(self, frames: FrameBatch, masks: ObjectMasks) -> AnyMap:
+    def __call__(self, frames: FrameBatch, masks: ObjectMasks, inside: Inside | None = None) -> AnyMap:
         """[b, h, w, 3] and [b, n, h, w] (one-hot or soft) -> res4 features [b * n, h/16, w/16, d], object-minor."""
-        return self.backbone(padded_image(frames), pad_to_stride(masks, height_axis=2))[-1]
+        return self.backbone(padded_image(frames, inside), pad_to_stride(masks, height_axis=2))[-1]

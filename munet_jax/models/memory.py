@@ -1,4 +1,4 @@
-"""Memory bank and matcher: keys and values of past frames per object, and the space-time read (paper Fig. 2).
+"""Memory bank and matcher: keys and values of past frames per object, and who reads them (paper Fig. 2).
 
 The bank is a value of fixed shape. Nothing here changes it in place, and adding a frame or an object never changes a shape:
 frames go to numbered slots, and slots that were never written for an object are masked out of the read.
@@ -7,21 +7,22 @@ frames go to numbered slots, and slots that were never written for an object are
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from munet_jax.array_types import AnyMap, Array, FeatureMap, Float, Keys, ObjectValid, Occupied, Values
+from munet_jax.array_types import AnyMap, Array, Bool, FeatureMap, Float, Keys, ObjectValid, Occupied, Values
+from munet_jax.models.adaptive_memory import AdaptiveBank
 from munet_jax.models.convolution import conv
+from munet_jax.models.reading import Memory, read, read_and_count
 
 # The slot of the neighbouring frame, replaced at each step; later slots hold frames that stay.
 PREVIOUS_SLOT = 0
 FIRST_SLOT = 1
-
-# Stands for minus infinity in scores: a row in which nothing is occupied must not become NaN.
-NEVER = -1e30
+# The bank grows in these steps, so that a video of any length causes a few compilations. Empty frames cost no reading.
+FRAME_BUCKETS = (8, 24, 64, 256)
 
 
 class MemoryBank(NamedTuple):
@@ -31,6 +32,14 @@ class MemoryBank(NamedTuple):
     values: Values
     occupied: Occupied
 
+    def flat(self) -> Memory:
+        """The remembered positions of all frames in one row."""
+        b, n, f, p, _ = self.keys.shape
+        return Memory(*[array.reshape(b, n, f * p, *array.shape[4:]) for array in self])
+
+
+Bank: TypeAlias = MemoryBank | AdaptiveBank
+
 
 def init_bank(
     batch: int, objects: int, frames: int, positions: int, *, key_dim: int, value_dim: int, dtype: Any = jnp.float32
@@ -38,7 +47,7 @@ def init_bank(
     """An empty bank for `frames` frames of `positions` = h' * w' stride-16 positions."""
     shape = (batch, objects, frames, positions)
     return MemoryBank(
-        jnp.zeros((*shape, key_dim), dtype), jnp.zeros((*shape, value_dim), dtype), jnp.zeros(shape[:3], jnp.bool_)
+        jnp.zeros((*shape, key_dim), dtype), jnp.zeros((*shape, value_dim), dtype), jnp.zeros(shape, jnp.bool_)
     )
 
 
@@ -48,57 +57,44 @@ def write(
     value: Float[Array, "b n p v"],
     objects: ObjectValid,
     slot: int | Array,
+    inside: Bool[Array, " p"] | None = None,
 ) -> MemoryBank:
-    """Put one frame into a slot, replacing what was there; objects that are not valid leave their part unoccupied."""
+    """Put one frame into a slot, replacing what was there; objects that are not valid leave their part unoccupied.
+
+    `inside` says which positions show something of the frame, where it was padded by more than the stride asks for.
+    """
     put = jax.lax.dynamic_update_index_in_dim
+    occupied = jnp.broadcast_to(objects[:, :, None], key.shape[:3])
+    if inside is not None:
+        occupied &= inside[None, None]
     return MemoryBank(
         put(bank.keys, key.astype(bank.keys.dtype), slot, axis=2),
         put(bank.values, value.astype(bank.values.dtype), slot, axis=2),
-        put(bank.occupied, objects, slot, axis=2),
+        put(bank.occupied, occupied, slot, axis=2),
     )
 
 
 def forget(bank: MemoryBank, slot: int | Array) -> MemoryBank:
     """Mark a slot empty for every object."""
-    nobody = jnp.zeros(bank.occupied.shape[:2], jnp.bool_)
+    nobody = jnp.zeros((*bank.occupied.shape[:2], bank.occupied.shape[3]), jnp.bool_)
     return bank._replace(occupied=jax.lax.dynamic_update_index_in_dim(bank.occupied, nobody, slot, axis=2))
 
 
-def resize(bank: MemoryBank, objects: int, frames: int) -> MemoryBank:
-    """The same memory with room for more objects and frames; both can only grow."""
-    _, n, f = bank.occupied.shape
-
-    def pad(array: Array) -> Array:
-        widths = [(0, 0), (0, objects - n), (0, frames - f), *[(0, 0)] * (array.ndim - 3)]
-        return jnp.pad(array, widths)
-
-    return MemoryBank(*[pad(array) for array in bank])
+def more_frames(bank: MemoryBank, frames: int) -> MemoryBank:
+    """The same memory with room for more frames."""
+    new = frames - bank.occupied.shape[2]
+    return MemoryBank(*[jnp.pad(x, [(0, 0), (0, 0), (0, new), *[(0, 0)] * (x.ndim - 3)]) for x in bank])
 
 
-def read(bank: MemoryBank, query_key: Float[Array, "b q k"], *, top_k: int | None = None) -> Float[Array, "b n q v"]:
-    """Space-time memory read: softmax over all memory positions of k_m . k_q / sqrt(k), weighted sum of values.
+def more_objects(bank: Bank, objects: int) -> Bank:
+    """The same memory with room for more objects, of either policy."""
+    return jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, objects - x.shape[1]), *[(0, 0)] * (x.ndim - 2)]), bank)
 
-    Args:
-      bank: the memory.
-      query_key: keys of the positions that ask; the same for all objects.
-      top_k: keep only the k best memory positions of each query position; None keeps all.
 
-    Returns:
-      [b, n, q, v] f32; zeros for an object that has nothing in memory.
-    """
-    b, n, f, p, k = bank.keys.shape
-    keys = bank.keys.reshape(b, n, f * p, k)
-    values = bank.values.reshape(b, n, f * p, -1)
-    scale = k**-0.5
-    scores = jnp.einsum("bqk,bnmk->bnqm", query_key * scale, keys, preferred_element_type=jnp.float32)
-    taking_part = jnp.repeat(bank.occupied, p, axis=-1)[:, :, None, :]
-    scores = jnp.where(taking_part, scores, NEVER)
-    if top_k is not None and top_k < f * p:
-        weakest = jax.lax.top_k(scores, top_k)[0][..., -1:]
-        scores = jnp.where(scores >= weakest, scores, NEVER)
-    weights = jax.nn.softmax(scores, axis=-1)
-    known = jnp.any(bank.occupied, axis=-1)[:, :, None, None]
-    return jnp.where(known, jnp.einsum("bnqm,bnmv->bnqv", weights, values.astype(jnp.float32)), 0.0)
+def keep_objects(bank: Bank, objects: Bool[Array, " n"]) -> Bank:
+    """Forget the objects that are not named, of either policy."""
+    kept = objects.reshape(1, -1, *[1] * (bank.occupied.ndim - 2))
+    return bank._replace(occupied=bank.occupied & kept)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +118,36 @@ class EveryK:
         """Whether the frame is kept beyond the next step."""
         return frame_index % self.interval == 0
 
-    def slot(self, kept: int) -> int:
-        """Slot of the next frame to keep, after `kept` frames (the first included) were kept before."""
+    def slot(self, kept: int, *, stays: bool) -> int:
+        """Slot of the next frame, after `kept` frames (the first included) were kept before."""
+        if not stays:
+            return PREVIOUS_SLOT
         if kept == 0:
             return FIRST_SLOT
         return FIRST_SLOT + 1 + (kept - 1) % (self.capacity - FIRST_SLOT - 1)
 
-    def frames_needed(self, kept: int) -> int:
-        """Slots that a bank with `kept` kept frames uses, the previous frame's included."""
-        return min(self.capacity, FIRST_SLOT + kept)
+    def init(self, objects: int, positions: int, *, key_dim: int, value_dim: int, dtype: Any) -> MemoryBank:
+        """An empty bank with the smallest room there is."""
+        frames = min(FRAME_BUCKETS[0], self.capacity)
+        return init_bank(1, objects, frames, positions, key_dim=key_dim, value_dim=value_dim, dtype=dtype)
+
+    def make_room(self, bank: MemoryBank, kept: int) -> MemoryBank:
+        """The bank, enlarged to the next bucket if `kept` frames and the previous one do not fit."""
+        needed = FIRST_SLOT + min(kept, self.capacity - FIRST_SLOT)
+        frames = min(next((size for size in FRAME_BUCKETS if size >= needed), self.capacity), self.capacity)
+        return more_frames(bank, frames) if frames > bank.occupied.shape[2] else bank
+
+    def write(
+        self,
+        bank: MemoryBank,
+        key: Float[Array, "b n p k"],
+        value: Float[Array, "b n p v"],
+        objects: ObjectValid,
+        slot: int | Array,
+        inside: Bool[Array, " p"] | None = None,
+    ) -> MemoryBank:
+        """Put a frame into its slot; one that stays takes the place of the previous frame, which is forgotten."""
+        return write(forget(bank, PREVIOUS_SLOT), key, value, objects, slot, inside)
 
 
 class KeyValue(nn.Module):
@@ -166,12 +183,20 @@ class Matcher(nn.Module):
     top_k: int | None = None
 
     def __call__(
-        self, bank: MemoryBank, key: Float[Array, "b h w k"], value: Float[Array, "b h w v"]
-    ) -> Float[Array, "b n h w e"]:
-        """Query key and value -> what was read and the query value, concatenated: e = 2 v."""
+        self, bank: Bank, key: Float[Array, "b h w k"], value: Float[Array, "b h w v"], *, chunk: int = 0
+    ) -> tuple[Float[Array, "b n h w e"], Bank]:
+        """Query key and value -> what was read and the query value, concatenated (e = 2 v), and the memory after the read.
+
+        `chunk` memory positions are read at a time; 0 reads all at once.
+        """
         b, h, w, k = key.shape
-        found = read(bank, key.reshape(b, h * w, k), top_k=self.top_k)
+        options: dict[str, Any] = {"top_k": self.top_k, "chunk": chunk}
+        if isinstance(bank, AdaptiveBank):
+            found, counts = read_and_count(bank.flat(), key.reshape(b, h * w, k), **options)
+            bank = bank.used(counts)
+        else:
+            found = read(bank.flat(), key.reshape(b, h * w, k), **options)
         n, v = found.shape[1], found.shape[-1]
         found = found.reshape(b, n, h, w, v).astype(value.dtype)
         own = jnp.broadcast_to(value[:, None], (b, n, h, w, v))
-        return jnp.concatenate([found, own], axis=-1)
+        return jnp.concatenate([found, own], axis=-1), bank

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Uncertainty
+from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Inside, Uncertainty
+from munet_jax.models.aggregation import inside_cells
 from munet_jax.models.convolution import conv
 
 MATCHINGS = ("softargmin", "softargmax")
@@ -85,12 +86,16 @@ def window_offsets(radius: int) -> Float[Array, "u 2"]:
     return jnp.stack([dx.ravel(), dy.ravel()], axis=-1)
 
 
-def window_inside(height: int, width: int, radius: int) -> Bool[Array, "1 h w u"]:
-    """True where the window entry of a position lies inside the frame."""
+def window_inside(height: int, width: int, radius: int, inside: Inside | None = None) -> Bool[Array, "1 h w u"]:
+    """True where the window entry of a position lies inside the frame, or inside the picture in a padded frame."""
     steps = jnp.arange(-radius, radius + 1)
-    y = jnp.arange(height)[:, None] + steps[None, :]
-    x = jnp.arange(width)[:, None] + steps[None, :]
-    y_in, x_in = (y >= 0) & (y < height), (x >= 0) & (x < width)
+    shown = jnp.ones((height, width), jnp.bool_) if inside is None else inside_cells(inside, height, width)
+
+    def entries(shown: Bool[Array, " a"]) -> Bool[Array, "a s"]:
+        at = jnp.arange(shown.size)[:, None] + steps[None, :]
+        return shown[jnp.clip(at, 0, shown.size - 1)] & (at >= 0) & (at < shown.size)
+
+    y_in, x_in = entries(jnp.any(shown, axis=1)), entries(jnp.any(shown, axis=0))
     inside = y_in[:, None, :, None] & x_in[None, :, None, :]
     return inside.reshape(1, height, width, steps.size**2)
 
@@ -193,15 +198,22 @@ class MULayer(nn.Module):
         """F_s [b, h', w', D] -> the feature that is matched [b, h', w', D / 4]; same weights for both frames."""
         return self.reduction(semantic)
 
-    def cost(self, reduced: FeatureMap, previous: FeatureMap) -> tuple[CostVolume, Bool[Array, "1 h w u"] | None]:
+    def cost(
+        self, reduced: FeatureMap, previous: FeatureMap, inside: Inside | None = None
+    ) -> tuple[CostVolume, Bool[Array, "1 h w u"] | None]:
         """Cost volume of two reduced features, and which of its entries count (None: all)."""
         _, h, w, _ = reduced.shape
-        valid = window_inside(h, w, self.radius) if self.outside == "mask" else None
+        valid = window_inside(h, w, self.radius, inside) if self.outside == "mask" else None
+        if inside is not None:  # what lies around the picture is no match for anything
+            previous = jnp.where(inside_cells(inside, h, w)[None, ..., None], previous, jnp.zeros_like(previous))
         return cost_volume(reduced, previous, radius=self.radius), valid
 
-    def __call__(self, reduced: FeatureMap, previous: FeatureMap) -> Motion:
-        """Reduced features of frames t and t-1 [b, h', w', D / 4] -> motion feature, displacement, uncertainty."""
-        cost, valid = self.cost(reduced, previous)
+    def __call__(self, reduced: FeatureMap, previous: FeatureMap, inside: Inside | None = None) -> Motion:
+        """Reduced features of frames t and t-1 [b, h', w', D / 4] -> motion feature, displacement, uncertainty.
+
+        `inside` is where the picture lies in frames that were padded by more than the stride asks for.
+        """
+        cost, valid = self.cost(reduced, previous, inside)
         temperature = jnp.exp(self.log_temperature) if self.learn_temperature else self.temperature
         weights = window_weights(cost, matching=self.matching, temperature=temperature, valid=valid)
         moved = weights @ window_offsets(self.radius)  # Sec. 3.2

@@ -8,12 +8,22 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from munet_jax.array_types import AnyMap, Array, ClassLogits, ClipBatch, Float, FrameBatch, ObjectMasks, ObjectValid
+from munet_jax.array_types import (
+    AnyMap,
+    Array,
+    ClassLogits,
+    ClipBatch,
+    Float,
+    FrameBatch,
+    Inside,
+    ObjectMasks,
+    ObjectValid,
+)
 from munet_jax.models.aggregation import crop_padding, object_probabilities, soft_aggregation
 from munet_jax.models.decoder import Decoder, Skips, per_object
 from munet_jax.models.encoders import QueryEncoder, QueryFeatures, ReferenceEncoder
 from munet_jax.models.fusion import Fusion
-from munet_jax.models.memory import KeyValue, Matcher, MemoryBank, init_bank, write
+from munet_jax.models.memory import Bank, KeyValue, Matcher, MemoryBank, init_bank, write
 from munet_jax.models.motion_prior import motion_prior
 from munet_jax.models.mu_layer import Motion, MULayer
 
@@ -58,24 +68,27 @@ class MUNet(nn.Module):
     matcher: Matcher
     decoder: Decoder
 
-    def encode(self, frames: FrameBatch) -> Encoded:
-        """Enc-Q, once per frame: [b, h, w, 3] of any size, padded to a multiple of 16."""
-        features = self.query_encoder(frames)
+    def encode(self, frames: FrameBatch, inside: Inside | None = None) -> Encoded:
+        """Enc-Q, once per frame: [b, h, w, 3] of any size, padded to a multiple of 16.
+
+        `inside` is where the picture lies in frames that were padded already: what is around it counts as padding.
+        """
+        features = self.query_encoder(frames, inside)
         return Encoded(features, self.mu_layer.reduce(features.res4))
 
-    def query(self, frame: Encoded, previous: AnyMap) -> Query:
+    def query(self, frame: Encoded, previous: AnyMap, inside: Inside | None = None) -> Query:
         """Motion against the neighbouring frame (its reduced feature), fusion, key and value, decoder skips."""
-        motion = self.mu_layer(frame.reduced, previous)  # Sec. 3.2
+        motion = self.mu_layer(frame.reduced, previous, inside)  # Sec. 3.2
         fused, attention = self.fusion(frame.features.res4, motion.feature)  # Eq. 3
         key, value = self.query_embedding(fused)
         return Query(key, value, self.decoder.skips(frame.features), motion, attention)
 
-    def first_key(self, frame: Encoded) -> Float[Array, "b h w k"]:
+    def first_key(self, frame: Encoded, inside: Inside | None = None) -> Float[Array, "b h w k"]:
         """Query key of a frame that has no frame before it: it is its own neighbour."""
-        return self.query(frame, frame.reduced).key
+        return self.query(frame, frame.reduced, inside).key
 
-    def match(self, query: Query, bank: MemoryBank, objects: ObjectValid, previous_masks: ObjectMasks) -> ClassLogits:
-        """Read the memory, decode each object, aggregate.
+    def match(self, query: Query, bank: Bank, objects: ObjectValid, previous_masks: ObjectMasks) -> ClassLogits:
+        """Read the memory, decode each object, aggregate: `read` and `decode` in one.
 
         Args:
           query: one query frame.
@@ -86,21 +99,55 @@ class MUNet(nn.Module):
         Returns:
           logits [b, h, w, n + 1].
         """
-        matched = self.matcher(bank, query.key, query.value)
+        matched, _ = self.read(query, bank)
+        return self.decode(query, matched, objects, previous_masks)
+
+    def read(self, query: Query, bank: Bank, *, chunk: int = 0) -> tuple[Float[Array, "b n hs ws e"], Bank]:
+        """What the memory has for each object, and the memory after the read; `chunk` positions at a time, 0 for all."""
+        return self.matcher(bank, query.key, query.value, chunk=chunk)
+
+    def decode(
+        self,
+        query: Query,
+        matched: Float[Array, "b n hs ws e"],
+        objects: ObjectValid,
+        previous_masks: ObjectMasks,
+        *,
+        chunk: int = 0,
+    ) -> ClassLogits:
+        """Masks of all objects from what was read, `chunk` objects at a time (0 for all), and their aggregation."""
+        n = matched.shape[1]
         prior = motion_prior(query.motion.weights, previous_masks) if self.decoder.motion_prior else None
-        channels = self.decoder(matched, query.skips, prior)
+        channels = [
+            self.decoder(matched[:, part], query.skips, None if prior is None else prior[:, part])
+            for part in parts_of(n, chunk)
+        ]
         height, width = previous_masks.shape[2:]
-        return soft_aggregation(crop_padding(channels, (height, width), height_axis=2), objects)
+        together = jnp.concatenate(channels, axis=1)
+        return soft_aggregation(crop_padding(together, (height, width), height_axis=2), objects)
 
     def memorise(
-        self, frames: FrameBatch, masks: ObjectMasks, query_key: Float[Array, "b h2 w2 k"]
+        self,
+        frames: FrameBatch,
+        masks: ObjectMasks,
+        query_key: Float[Array, "b h2 w2 k"],
+        *,
+        inside: Inside | None = None,
+        chunk: int = 0,
     ) -> tuple[Float[Array, "b n p k"], Float[Array, "b n p v"]]:
-        """Enc-R and memory embedding: a frame, its masks and its query key -> keys and values of p = h' * w' positions."""
-        b, n = masks.shape[:2]
-        key, value = self.memory_embedding(self.reference_encoder(frames, masks))
-        if key is None:
-            key = per_object(query_key, n)
-        return key.reshape(b, n, -1, key.shape[-1]), value.reshape(b, n, -1, value.shape[-1])
+        """Enc-R and memory embedding: a frame, its masks and its query key -> keys and values of p = h' * w' positions.
+
+        `inside` is as for `encode`; `chunk` objects at a time, 0 for all.
+        """
+        keys, values = [], []
+        for part in parts_of(masks.shape[1], chunk):
+            b, n = masks[:, part].shape[:2]
+            key, value = self.memory_embedding(self.reference_encoder(frames, masks[:, part], inside))
+            if key is None:
+                key = per_object(query_key, n)
+            keys.append(key.reshape(b, n, -1, key.shape[-1]))
+            values.append(value.reshape(b, n, -1, value.shape[-1]))
+        return jnp.concatenate(keys, axis=1), jnp.concatenate(values, axis=1)
 
     def __call__(
         self, frames: ClipBatch, masks: ObjectMasks, objects: ObjectValid, *, memory: str = "reference"
@@ -172,6 +219,12 @@ class MUNet(nn.Module):
         )
         turns = (by_time(query, b, s), jnp.moveaxis(frames, 1, 0), jnp.arange(s))
         return scan(self, (bank, masks), turns)[1]
+
+
+def parts_of(n: int, chunk: int) -> list[slice]:
+    """Slices of at most `chunk` of n object slots; 0 is all in one."""
+    size = chunk or n
+    return [slice(first, first + size) for first in range(0, n, size)]
 
 
 def first_of_clips(encoded: Encoded, b: int, t: int) -> Encoded:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from configs import testing
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
 from munet_jax.errors import InputError
-from munet_jax.inference.resizing import resize_frame, working_size
+from munet_jax.inference.geometry import create_geometry, fit_frame, working_size
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model, init_variables
 from munet_jax.training.step import one_hot_objects
@@ -126,11 +126,11 @@ def test_memory_is_bounded_and_the_first_frame_stays(variables: Any, video: Any)
     frames, labels = video
     stream = segmenter(variables, memory_interval=1, memory_capacity=4)
     stream.step(frames[0], labels[0])
-    first = np.asarray(stream._bank.keys[:, :, 1])
+    first = np.asarray(stream._streams[0].bank.keys[:, :, 1])
     for number in range(1, FRAMES):
         stream.step(frames[number])
-        assert stream.shapes[2] <= 4
-    np.testing.assert_array_equal(np.asarray(stream._bank.keys[:, :, 1]), first)
+        assert stream.shapes["memory"] <= 4
+    np.testing.assert_array_equal(np.asarray(stream._streams[0].bank.keys[:, :, 1]), first)
 
 
 def test_the_previous_frame_is_replaced_unless_it_stays(variables: Any, video: Any) -> None:
@@ -139,7 +139,7 @@ def test_the_previous_frame_is_replaced_unless_it_stays(variables: Any, video: A
     occupied = []
     for number in range(5):
         stream.step(frames[number], labels[0] if number == 0 else None)
-        occupied.append(np.asarray(stream._bank.occupied[0, 0]).sum())
+        occupied.append(np.asarray(stream._streams[0].bank.occupied[0, 0, :, 0]).sum())
     # The first; with the one before; the same; frame 3 stays, so it is not kept twice; and the one before again.
     assert occupied == [1, 2, 2, 2, 3]
 
@@ -185,7 +185,7 @@ def test_float_frames_reset_and_two_videos_at_once(variables: Any, video: Any) -
 def test_bad_input_says_what_is_wrong(variables: Any, video: Any) -> None:
     frames, labels = video
     stream = segmenter(variables, max_objects=1)
-    with pytest.raises(InputError, match="first frame needs a mask"):
+    with pytest.raises(InputError, match="frame 0 needs a mask"):
         stream.step(frames[0])
     with pytest.raises(InputError, match="no object"):
         stream.step(frames[0], np.zeros_like(labels[0]))
@@ -212,9 +212,10 @@ def test_large_frames_are_worked_on_at_a_smaller_size(variables: Any, video: Any
     mask = np.repeat(np.repeat(labels[0], 2, axis=0), 2, axis=1)
     outputs = ("labels", "probabilities", "uncertainty", "displacement", "attention")
     small_stream, large_stream = segmenter(variables), segmenter(variables, max_size=56)
+    shrinking = create_geometry((112, 144), max_size=56)
     for number in range(4):
         given = number == 0
-        shrunk = np.asarray(resize_frame(jnp.asarray(large[number])[None], (56, 72)))[0]
+        shrunk = np.asarray(fit_frame(jnp.asarray(large[number]), shrinking))[0, 4:60, 4:76]
         small = small_stream.step(shrunk, labels[0] if given else None, outputs=outputs)
         prediction = large_stream.step(large[number], mask if given else None, outputs=outputs)
         assert prediction.labels.shape == (112, 144)
@@ -228,7 +229,7 @@ def test_large_frames_are_worked_on_at_a_smaller_size(variables: Any, video: Any
         assert prediction.uncertainty.shape == prediction.attention.shape == (112, 144)
         again = prediction.displacement.reshape(56, 2, 72, 2, 2).mean(axis=(1, 3))
         np.testing.assert_allclose(again.mean(axis=(0, 1)), 2 * small.displacement.mean(axis=(0, 1)), atol=0.1)
-    assert large_stream.shapes[1:] == small_stream.shapes[1:]
+    assert large_stream._streams[0].geometry.padded == small_stream._streams[0].geometry.padded
 
 
 def test_a_small_object_is_not_lost_when_frames_shrink(variables: Any) -> None:
@@ -237,7 +238,7 @@ def test_a_small_object_is_not_lost_when_frames_shrink(variables: Any) -> None:
     stream = segmenter(variables, max_size=32)
     frame = np.zeros((128, 160, 3), np.uint8)
     np.testing.assert_array_equal(stream.step(frame, mask).labels, mask)
-    assert float(stream._masks.max()) > 0.1
+    assert float(stream._streams[0].masks.max()) > 0.1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from munet_jax.models.aggregation import crop_padding, object_probabilities, pad_to_stride, soft_aggregation
 from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion
-from munet_jax.models.memory import EveryK, MemoryBank, forget, read, resize, write
+from munet_jax.models.memory import EveryK, MemoryBank, forget, resize, write
+from munet_jax.models.reading import read
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
 
@@ -16,7 +17,7 @@ def random_bank(seed: int = 0, *, b: int = 2, n: int = 2, f: int = 3, p: int = 4
     rng = np.random.default_rng(seed)
     keys = rng.standard_normal((b, n, f, p, 5)).astype(np.float32)
     values = rng.standard_normal((b, n, f, p, 6)).astype(np.float32)
-    occupied = rng.random((b, n, f)) < 0.7
+    occupied = np.repeat(rng.random((b, n, f, 1)) < 0.7, p, axis=-1)
     occupied[0, 0] = True
     occupied[1, 1] = False
     return MemoryBank(jnp.asarray(keys), jnp.asarray(values), jnp.asarray(occupied))
@@ -31,7 +32,7 @@ def read_by_loop(bank: MemoryBank, query: np.ndarray, top_k: int | None) -> np.n
             (keys[i, j, s, m] @ query[i, q] / np.sqrt(k), values[i, j, s, m])
             for s in range(f)
             for m in range(p)
-            if occupied[i, j, s]
+            if occupied[i, j, s, m]
         ]
         entries = sorted(entries, key=lambda entry: -entry[0])[:top_k]
         if entries:
@@ -44,7 +45,7 @@ def read_by_loop(bank: MemoryBank, query: np.ndarray, top_k: int | None) -> np.n
 def test_memory_read_equals_the_loop(top_k: int | None) -> None:
     bank = random_bank()
     query = np.random.default_rng(1).standard_normal((2, 7, 5)).astype(np.float32)
-    got = read(bank, jnp.asarray(query), top_k=top_k)
+    got = read(bank.flat(), jnp.asarray(query), top_k=top_k)
     np.testing.assert_allclose(got, read_by_loop(bank, query, top_k), atol=1e-5)
     assert float(jnp.abs(got[1, 1]).max()) == 0.0  # an object nobody remembers
 
@@ -55,7 +56,7 @@ def test_write_and_forget_touch_one_slot() -> None:
     objects = jnp.asarray([[True, False], [True, True]])
     written = write(bank, key, value, objects, 1)
     np.testing.assert_array_equal(written.keys[:, :, 1], key)
-    np.testing.assert_array_equal(written.occupied[:, :, 1], objects)
+    np.testing.assert_array_equal(written.occupied[:, :, 1], np.repeat(objects[..., None], 4, axis=-1))
     for slot in (0, 2):
         np.testing.assert_array_equal(written.keys[:, :, slot], bank.keys[:, :, slot])
         np.testing.assert_array_equal(written.occupied[:, :, slot], bank.occupied[:, :, slot])
@@ -67,7 +68,7 @@ def test_a_larger_bank_reads_the_same() -> None:
     query = jnp.asarray(np.random.default_rng(1).standard_normal((2, 7, 5)), jnp.float32)
     larger = resize(bank, 4, 8)
     assert larger.keys.shape == (2, 4, 8, 4, 5)
-    np.testing.assert_allclose(read(larger, query)[:, :2], read(bank, query), atol=1e-6)
+    np.testing.assert_allclose(read(larger.flat(), query)[:, :2], read(bank.flat(), query), atol=1e-6)
 
 
 def test_every_k_keeps_the_first_frame_and_drops_the_oldest() -> None:

@@ -1,0 +1,52 @@
+"""What a segmenter refuses: options, frames and masks that it would have to guess about."""
+
+from __future__ import annotations
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from munet_jax.errors import InputError
+from munet_jax.models.aggregation import STRIDE
+
+MOST_OBJECTS = 255  # a label map of uint8 has no more ids
+
+
+def check_options(config: ConfigDict) -> None:
+    """Refuse values of `config.inference` that cannot be."""
+    if config.max_size < 0:
+        raise InputError(f"config.inference.max_size is {config.max_size}; give a short side in pixels, or 0 for any")
+    if config.size_multiple < STRIDE or config.size_multiple % STRIDE:
+        raise InputError(f"config.inference.size_multiple is {config.size_multiple}; give a multiple of {STRIDE}")
+    if not config.scales or min(config.scales) <= 0:
+        raise InputError(f"config.inference.scales is {tuple(config.scales)}; give positive factors, (1.0,) for none")
+    if not 1 <= config.max_objects <= MOST_OBJECTS:
+        raise InputError(f"config.inference.max_objects is {config.max_objects}; it lies between 1 and {MOST_OBJECTS}")
+
+
+def check_frame(frame: np.ndarray, number: int) -> None:
+    """Refuse what is not an RGB frame of uint8 or of floats in [0, 1]."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        remedy = ""
+        if frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 1):
+            remedy = "; repeat a grey one three times: np.repeat(grey.reshape(h, w, 1), 3, axis=2)"
+        elif frame.ndim == 3 and frame.shape[2] == 4:
+            remedy = "; drop the alpha channel: frame[..., :3]"
+        raise InputError(f"frame {number} must be RGB of shape [h, w, 3], not {list(frame.shape)}{remedy}")
+    if frame.dtype != np.uint8 and not np.issubdtype(frame.dtype, np.floating):
+        remedy = "divide 16-bit frames by 65535.0" if frame.dtype == np.uint16 else "use uint8, or floats in [0, 1]"
+        raise InputError(f"frame {number} is of {frame.dtype}; {remedy}")
+    if frame.dtype != np.uint8 and not (frame.min() >= -0.01 and frame.max() <= 1.01):
+        raise InputError(
+            f"frame {number} is of floats from {frame.min():.3g} to {frame.max():.3g}, which must lie in [0, 1]; "
+            "divide values of 0 to 255 by 255"
+        )
+
+
+def check_mask(mask: np.ndarray, size: tuple[int, int], number: int) -> None:
+    """Refuse what is not a label map of the frame's size."""
+    if mask.ndim != 2:
+        raise InputError(f"the mask of frame {number} must be a label map of shape [h, w], not {list(mask.shape)}")
+    if mask.shape != size:
+        raise InputError(f"the mask is {mask.shape[1]} x {mask.shape[0]} but its frame is {size[1]} x {size[0]}")
+    if not (np.issubdtype(mask.dtype, np.integer) or mask.dtype == np.bool_):
+        raise InputError(f"the mask of frame {number} is of {mask.dtype}; a label map holds integers, the objects' ids")

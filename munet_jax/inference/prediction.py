@@ -1,0 +1,62 @@
+"""What a segmenter says about a frame, and how masks that were given go over what was predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from munet_jax.array_types import Array, Float
+from munet_jax.data.masks import IGNORE
+
+OUTPUTS = ("labels", "probabilities", "uncertainty", "displacement", "attention")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What one step says about its frame of h x w pixels. Parts that were not asked for are None.
+
+    Attributes:
+      labels: [h, w], the user's object ids, 0 = background; uint8, or int32 where an id is above 255.
+      object_ids: ids of the objects that are followed, ascending: the order of the channels of `probabilities`.
+      frame_index: of the frame in its video, from 0.
+      probabilities: f32 [h, w, 1 + objects], background first, adding up to 1.
+      uncertainty: f32 [h, w], largest cosine with the frame before in [-1, 1]; high = sure match. None for the first frame.
+      displacement: f32 [h, w, 2], (dx, dy) in image pixels, where the pixel was in the frame before. None for the first.
+      attention: f32 [h, w] in [0, 1], the spatial attention of Eq. 3. None for the first frame.
+    """
+
+    labels: np.ndarray
+    object_ids: tuple[int, ...]
+    frame_index: int
+    probabilities: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
+    displacement: np.ndarray | None = None
+    attention: np.ndarray | None = None
+
+
+@jax.jit
+def winner(probabilities: Float[Array, "1 n h w"]) -> Array:
+    """0 for background, else 1 + slot: the most probable of n + 1, background where equal; uint8 [h, w]."""
+    background = 1.0 - jnp.sum(probabilities, axis=1, keepdims=True)
+    return jnp.argmax(jnp.concatenate([background, probabilities], axis=1), axis=1)[0].astype(jnp.uint8)
+
+
+@jax.jit
+def impose(probabilities: Float[Array, "1 n h w"], labels: Array, ids: Array, named: Array) -> Array:
+    """Put the given objects' masks over the prediction; what they cover belongs to nobody else.
+
+    Args:
+      probabilities: predicted.
+      labels: int32 [h, w], the given label map.
+      ids: int32 [n], of the slots.
+      named: bool [n], the slots that the label map speaks about.
+    """
+    ids, named, labels = ids[None, :, None, None], named[None, :, None, None], labels[None, None]
+    truth = (labels == ids) & named
+    # 'Not known' pixels keep the prediction; of the rest, a named object has exactly its mask.
+    known = labels != IGNORE
+    kept = jnp.where(named & known, 0.0, jnp.where(jnp.any(truth, axis=1, keepdims=True), 0.0, probabilities))
+    return jnp.where(truth, 1.0, kept)

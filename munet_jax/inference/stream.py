@@ -1,0 +1,235 @@
+"""One view of a video on the device: the network's steps, compiled, and what a frame leaves for the next ones."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from munet_jax.array_types import AnyMap, Array, Float, Inside
+from munet_jax.errors import InputError
+from munet_jax.inference.geometry import Geometry
+from munet_jax.models import MUNet
+from munet_jax.models.adaptive_memory import Adaptive, AdaptiveBank
+from munet_jax.models.aggregation import STRIDE, inside_cells, inside_mask, object_probabilities
+from munet_jax.models.memory import Bank, EveryK, MemoryBank, keep_objects, more_objects
+from munet_jax.models.mu_layer import displacement
+
+POLICIES = ("every_k", "adaptive")
+Policy: TypeAlias = EveryK | Adaptive
+# What users are shown as motion is softargmax this close to the single best match, whatever form feeds the network.
+DISPLAY_TEMPERATURE = 0.02
+
+
+class Settings(NamedTuple):
+    """What the compiled steps depend on beside shapes."""
+
+    policy: Policy
+    read_chunk: int  # memory positions that are read together; 0: all
+    object_chunk: int  # objects that are decoded and memorised together; 0: all
+
+
+class Carried(NamedTuple):
+    """What a frame leaves for later: its reduced feature for the next MU-Layer, its query key for memory."""
+
+    reduced: AnyMap
+    key: AnyMap
+
+
+class Step(NamedTuple):
+    """Device result of one query step, batch axis of 1 kept; maps are of the padded frame."""
+
+    probabilities: Float[Array, "1 n h w"]
+    carried: Carried
+    uncertainty: Float[Array, "1 hs ws 1"]
+    attention: Float[Array, "1 hs ws 1"]
+    bank: Bank
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def first_step(model: MUNet, variables: Any, frame: Array, inside: Inside) -> Carried:
+    """Enc-Q for a frame that nothing is asked about."""
+
+    def run(module: MUNet) -> Carried:
+        encoded = module.encode(frame, inside)
+        return Carried(encoded.reduced, module.first_key(encoded, inside))
+
+    return model.apply(variables, method=run)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=7)
+def query_step(
+    model: MUNet,
+    settings: Settings,
+    variables: Any,
+    frame: Array,
+    inside: Inside,
+    previous: AnyMap,
+    masks: Array,
+    bank: Bank,
+    objects: Array,
+) -> Step:
+    """Enc-Q once, MU-Layer, memory read, decoder, aggregation."""
+
+    def run(module: MUNet) -> Step:
+        encoded = module.encode(frame, inside)
+        query = module.query(encoded, previous, inside)
+        matched, after = module.read(query, bank, chunk=settings.read_chunk)
+        logits = module.decode(query, matched, objects, masks, chunk=settings.object_chunk)
+        shown = inside_mask(inside, *logits.shape[1:3])[None, None]
+        probabilities = jnp.where(shown, object_probabilities(logits), 0.0)
+        return Step(
+            probabilities, Carried(encoded.reduced, query.key), query.motion.uncertainty, query.attention, after
+        )
+
+    return model.apply(variables, method=run)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=7)
+def memorise_step(
+    model: MUNet,
+    settings: Settings,
+    variables: Any,
+    frame: Array,
+    inside: Inside,
+    masks: Array,
+    query_key: AnyMap,
+    bank: Bank,
+    objects: Array,
+    pin: Array,
+    slot: Array,
+) -> Bank:
+    """Enc-R and the policy's write; `pin` are the objects that this frame gives, `slot` is where a frame goes."""
+    key, value = model.apply(
+        variables, frame, masks, query_key, inside=inside, chunk=settings.object_chunk, method="memorise"
+    )
+    cells = inside_cells(inside, frame.shape[1] // STRIDE, frame.shape[2] // STRIDE).reshape(-1)
+    if isinstance(settings.policy, Adaptive):
+        assert isinstance(bank, AdaptiveBank)
+        return settings.policy.write(bank, key, value, objects, pin, cells)
+    assert isinstance(bank, MemoryBank)
+    return settings.policy.write(bank, key, value, objects, slot, cells)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def shown_displacement(model: MUNet, variables: Any, inside: Inside, reduced: AnyMap, previous: AnyMap) -> Array:
+    """Motion as users see it: softargmax in pixels of the worked-on frame, [1, h', w', 2]."""
+
+    def run(module: MUNet) -> Array:
+        cost, _ = module.mu_layer.cost(reduced, previous, inside)
+        radius = module.mu_layer.radius
+        return STRIDE * displacement(cost, radius=radius, matching="softargmax", temperature=DISPLAY_TEMPERATURE)
+
+    return model.apply(variables, method=run)
+
+
+class Stream:
+    """The state of one view: memory, the frame before, and its masks. Its size never depends on the number of frames."""
+
+    def __init__(self, model: MUNet, variables: Any, settings: Settings, geometry: Geometry) -> None:
+        """A stream that has seen no frame."""
+        self.model, self.variables, self.settings, self.geometry = model, variables, settings, geometry
+        self.inside = jnp.asarray(geometry.inside)
+        self.bank: Bank | None = None
+        self.carried: Carried | None = None
+        self.masks: Array | None = None  # [1, n, H, W], of the frame before
+        self.kept = 0  # frames that went to memory to stay
+
+    def query(self, frame: Array, known: np.ndarray) -> Step | None:
+        """Predict the objects that `known`, bool [n], names in a frame [1, H, W, 3]; None where nothing can be predicted.
+
+        Call `remember` with the result before the next frame.
+        """
+        if self.bank is None or self.carried is None or not known.any():
+            return None
+        bank, self.bank = self.bank, None  # its memory is given up to the bank after the step
+        step = query_step(
+            self.model, self.settings, self.variables, frame, self.inside, self.carried.reduced, self.masks, bank,
+            jnp.asarray(known[None]),
+        )  # fmt: skip
+        self.bank = step.bank
+        return step
+
+    def remember(
+        self, frame: Array, step: Step | None, masks: Array, objects: np.ndarray, given: np.ndarray, *, stays: bool
+    ) -> None:
+        """Put a frame with its masks [1, n, H, W] into memory.
+
+        Args:
+          frame: as `query` got it.
+          step: what `query` gave.
+          masks: of the frame.
+          objects: bool [n], the slots that hold an object.
+          given: bool [n], those that this frame gives for the first time.
+          stays: whether the frame stays in memory longer than the next one.
+        """
+        if step is None:
+            self.carried = first_step(self.model, self.variables, frame, self.inside)
+        else:
+            self.carried = step.carried
+        policy, bank = self.settings.policy, self.bank
+        if bank is None:
+            embedding = self.model.query_embedding
+            assert embedding.key_dim is not None
+            bank = policy.init(
+                objects.size,
+                self.geometry.positions,
+                key_dim=embedding.key_dim,
+                value_dim=embedding.value_dim,
+                dtype=embedding.dtype,
+            )
+        slot = 0
+        if isinstance(policy, EveryK):
+            assert isinstance(bank, MemoryBank)
+            slot = policy.slot(self.kept, stays=stays)
+            self.kept += int(stays)
+            bank = policy.make_room(bank, self.kept)
+        self.bank = None
+        self.bank = memorise_step(
+            self.model, self.settings, self.variables, frame, self.inside, masks, self.carried.key, bank,
+            jnp.asarray(objects[None]), jnp.asarray(given[None]), jnp.int32(slot),
+        )  # fmt: skip
+        self.masks = masks
+
+    def make_slots(self, objects: int) -> None:
+        """Room for more objects."""
+        if self.bank is not None and self.masks is not None:
+            self.bank = more_objects(self.bank, objects)
+            self.masks = jnp.pad(self.masks, ((0, 0), (0, objects - self.masks.shape[1]), (0, 0), (0, 0)))
+
+    def keep(self, objects: np.ndarray) -> None:
+        """Forget the objects that `objects`, bool [n], does not name."""
+        if self.bank is not None and self.masks is not None:
+            self.bank = keep_objects(self.bank, jnp.asarray(objects))
+            self.masks = jnp.where(objects[None, :, None, None], self.masks, 0.0)
+
+    def displacement(self, step: Step, previous: AnyMap) -> Array:
+        """Of the frame of `step` against the one before, whose reduced feature is `previous`."""
+        return shown_displacement(self.model, self.variables, self.inside, step.carried.reduced, previous)
+
+
+def create_settings(config: ConfigDict) -> Settings:
+    """What `config.inference` says about memory and chunks.
+
+    Raises:
+      InputError: a value that cannot be.
+    """
+    if config.memory_policy not in POLICIES:
+        raise InputError(
+            f"config.inference.memory_policy is {config.memory_policy!r}; choose one of {', '.join(POLICIES)}"
+        )
+    for name in ("read_chunk", "object_chunk"):
+        if config[name] < 0:
+            raise InputError(f"config.inference.{name} is {config[name]}; give a number of at least 1, or 0 for all")
+    try:
+        if config.memory_policy == "every_k":
+            policy: Policy = EveryK(config.memory_interval, config.memory_capacity)
+        else:
+            policy = Adaptive(**config.adaptive)
+    except ValueError as error:
+        raise InputError(f"config.inference: {error}") from error
+    return Settings(policy, config.read_chunk, config.object_chunk)

@@ -1,0 +1,149 @@
+"""The space-time memory read (paper Fig. 2), of the whole memory at once or of a part at a time with a running softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from munet_jax.array_types import Array, Bool, Float
+
+# Stands for minus infinity in scores: a row in which nothing is occupied must not become NaN.
+NEVER = -1e30
+# A query position uses a memory position when it gives it more than this of its attention.
+USED_ABOVE = 1e-3
+
+
+class Memory(NamedTuple):
+    """What is read: m remembered positions for each object, whatever policy keeps them."""
+
+    keys: Float[Array, "b n m k"]
+    values: Float[Array, "b n m v"]
+    occupied: Bool[Array, "b n m"]
+
+
+class Softmax(NamedTuple):
+    """A softmax under way: its largest score so far, the sum of exponentials relative to it, and the values so weighted."""
+
+    largest: Float[Array, "b n q"]
+    total: Float[Array, "b n q"]
+    summed: Float[Array, "b n q v"]
+
+
+def in_turns(length: int, chunk: int, carry: Any, turn: Callable[[Any, Any, Any], Any]) -> Any:
+    """Fold `turn` over 0..length in slices of `chunk`; 0, or one as long as all, is a single turn outside any loop.
+
+    Args:
+      length: of the axis that is sliced.
+      chunk: entries of a slice. The last slice begins early enough to be whole.
+      carry: what the first turn gets.
+      turn: (carry, start, fresh) -> carry; `fresh` is bool [chunk], False for entries that a slice before had.
+    """
+    if not chunk or chunk >= length:
+        return turn(carry, 0, jnp.ones(length, jnp.bool_))
+
+    def step(carry: Any, first: Array) -> tuple[Any, None]:
+        start = jnp.minimum(first, length - chunk)
+        return turn(carry, start, start + jnp.arange(chunk) >= first), None
+
+    return jax.lax.scan(step, carry, jnp.arange(0, length, chunk))[0]
+
+
+def read(
+    memory: Memory, query_key: Float[Array, "b q k"], *, top_k: int | None = None, chunk: int = 0
+) -> Float[Array, "b n q v"]:
+    """Softmax over all memory positions of k_m . k_q / sqrt(k), weighted sum of values.
+
+    Args:
+      memory: the memory.
+      query_key: keys of the positions that ask; the same for all objects.
+      top_k: keep only the k best memory positions of each query position (and those equal to the k-th); None keeps all.
+      chunk: memory positions that are looked at together; 0 takes all, and then [b, n, q, m] scores exist at once.
+
+    Returns:
+      [b, n, q, v] f32; zeros for an object that has nothing in memory.
+    """
+    return _found(memory, _softmax(memory, query_key, weakest_score(memory, query_key, top_k, chunk), chunk))
+
+
+def read_and_count(
+    memory: Memory, query_key: Float[Array, "b q k"], *, top_k: int | None = None, chunk: int = 0
+) -> tuple[Float[Array, "b n q v"], Float[Array, "b n m"]]:
+    """`read`, and how many query positions gave each memory position more than `USED_ABOVE` of their attention."""
+    weakest = weakest_score(memory, query_key, top_k, chunk)
+    softmax = _softmax(memory, query_key, weakest, chunk)
+
+    def turn(counts: Array, start: Any, fresh: Array) -> Array:
+        weights = jnp.exp(_scores(_part(memory, start, fresh), query_key, weakest) - softmax.largest[..., None])
+        used = jnp.sum(weights > USED_ABOVE * softmax.total[..., None], axis=2, dtype=jnp.float32)
+        used = jnp.where(fresh & _known(memory)[:, :, None], used, 0.0)
+        before = jax.lax.dynamic_slice_in_dim(counts, start, fresh.size, axis=2)
+        return jax.lax.dynamic_update_slice_in_dim(counts, before + used, start, axis=2)
+
+    counts = in_turns(memory.keys.shape[2], chunk, jnp.zeros(memory.occupied.shape, jnp.float32), turn)
+    return _found(memory, softmax), counts
+
+
+def weakest_score(memory: Memory, query_key: Float[Array, "b q k"], top_k: int | None, chunk: int) -> Array | None:
+    """The `top_k`-th best score of each query position, [b, n, q, 1]; None where all take part."""
+    b, n, m, _ = memory.keys.shape
+    if top_k is None or top_k >= m:
+        return None
+
+    def turn(best: Array, start: Any, fresh: Array) -> Array:
+        scores = _scores(_part(memory, start, fresh), query_key, None)
+        return jax.lax.top_k(jnp.concatenate([best, scores], axis=-1), top_k)[0]
+
+    nothing = jnp.full((b, n, query_key.shape[1], top_k), NEVER)
+    return in_turns(m, chunk, nothing, turn)[..., -1:]
+
+
+def _softmax(memory: Memory, query_key: Array, weakest: Array | None, chunk: int) -> Softmax:
+    b, n, m, _ = memory.keys.shape
+    q, v = query_key.shape[1], memory.values.shape[-1]
+
+    def add(softmax: Softmax, part: Memory) -> Softmax:
+        scores = _scores(part, query_key, weakest)
+        # What the largest score is cancels out, and so has no gradient.
+        largest = jax.lax.stop_gradient(jnp.maximum(softmax.largest, jnp.max(scores, axis=-1)))
+        kept, weights = jnp.exp(softmax.largest - largest), jnp.exp(scores - largest[..., None])
+        summed = jnp.einsum("bnqm,bnmv->bnqv", weights, part.values.astype(jnp.float32))
+        return Softmax(
+            largest, softmax.total * kept + jnp.sum(weights, axis=-1), softmax.summed * kept[..., None] + summed
+        )
+
+    def turn(softmax: Softmax, start: Any, fresh: Array) -> Softmax:
+        part = _part(memory, start, fresh)
+        if fresh.size == m:
+            return add(softmax, part)
+        # A part that nobody has written to costs nothing.
+        return jax.lax.cond(jnp.any(part.occupied), add, lambda softmax, _: softmax, softmax, part)
+
+    start = Softmax(jnp.full((b, n, q), NEVER), jnp.zeros((b, n, q)), jnp.zeros((b, n, q, v)))
+    return in_turns(m, chunk, start, turn)
+
+
+def _part(memory: Memory, start: Any, fresh: Array) -> Memory:
+    """A slice of the memory, in which entries that are not fresh are not occupied."""
+    if fresh.size == memory.keys.shape[2]:
+        return memory
+    part = Memory(*[jax.lax.dynamic_slice_in_dim(array, start, fresh.size, axis=2) for array in memory])
+    return part._replace(occupied=part.occupied & fresh)
+
+
+def _scores(part: Memory, query_key: Array, weakest: Array | None) -> Float[Array, "b n q m"]:
+    scaled = query_key * query_key.shape[-1] ** -0.5
+    scores = jnp.einsum("bqk,bnmk->bnqm", scaled, part.keys, preferred_element_type=jnp.float32)
+    scores = jnp.where(part.occupied[:, :, None], scores, NEVER)
+    return scores if weakest is None else jnp.where(scores >= weakest, scores, NEVER)
+
+
+def _known(memory: Memory) -> Bool[Array, "b n"]:
+    return jnp.any(memory.occupied, axis=-1)
+
+
+def _found(memory: Memory, softmax: Softmax) -> Float[Array, "b n q v"]:
+    total = jnp.where(softmax.total > 0, softmax.total, 1.0)[..., None]
+    return jnp.where(_known(memory)[:, :, None, None], softmax.summed / total, 0.0)
