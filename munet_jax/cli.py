@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -14,6 +17,14 @@ from munet_jax.scripts import exit_code_of, parse_config
 
 EXIT_PROBLEMS = 1
 SHEET_CLIPS = 8
+INFERENCE_OPTIONS = (
+    ("max_size", int, "short side at which larger frames are worked on"),
+    ("memory_capacity", int, "frames in memory"),
+    ("memory_interval", int, "every which frame stays in memory"),
+    ("read_chunk", int, "memory positions that are read at a time"),
+    ("object_chunk", int, "objects that are decoded at a time"),
+    ("max_objects", int, "objects at most"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +40,8 @@ def create_parser() -> argparse.ArgumentParser:
     """All subcommands."""
     parser = argparse.ArgumentParser(prog="munet", description="Motion uncertainty-aware video object segmentation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    add_segment(commands)
 
     prepare = commands.add_parser("prepare", help="make a TFDS dataset of an unpacked data set")
     prepare.add_argument("dataset", metavar="DATASET", help="such as munet_davis/2017 (a wrong name lists them all)")
@@ -64,6 +77,91 @@ def create_parser() -> argparse.ArgumentParser:
     export.add_argument("--step", default="newest", help="a step, 'newest' (default) or 'best'")
     export.set_defaults(run=run_export, takes_config=False)
     return parser
+
+
+def add_segment(commands: Any) -> None:
+    """`munet segment`."""
+    segment = commands.add_parser("segment", help="outline objects in a video, given their masks in one frame or more")
+    segment.add_argument("source", metavar="INPUT", help="a video file, a folder of frames, or a pattern in quotes")
+    segment.add_argument(
+        "--mask", action="append", required=True, metavar="[FRAME=]FILE",
+        help="label map of a frame (its name, or its number from 0); may be repeated; without FRAME it is of the first "
+        "frame, with --backward of the last",
+    )  # fmt: skip
+    segment.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    segment.add_argument(
+        "--weights", type=Path, required=True, help="a file of munet export-weights, or the folder of a training run"
+    )
+    direction = segment.add_mutually_exclusive_group()
+    direction.add_argument(
+        "--backward", dest="direction", action="store_const", const="backward", help="from the last frame"
+    )
+    direction.add_argument(
+        "--both", dest="direction", action="store_const", const="both", help="both ways, and average"
+    )
+    existing = segment.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--continue", dest="existing", action="store_const", const="continue", help="go on where a run stopped"
+    )
+    existing.add_argument(
+        "--overwrite", dest="existing", action="store_const", const="overwrite", help="remove older results"
+    )
+    segment.add_argument("--probabilities", action="store_true", help="also write a grey PNG per frame and object")
+    segment.add_argument(
+        "--overlay", nargs="*", choices=("video", "gif"), help="which to make; default: what can be made"
+    )
+    segment.add_argument(
+        "--save-every", type=float, default=60.0, metavar="SECONDS", help="how often the state is saved"
+    )
+    options = segment.add_argument_group("of config.inference")
+    for name, kind, text in INFERENCE_OPTIONS:
+        options.add_argument("--" + name.replace("_", "-"), type=kind, help=text)
+    options.add_argument("--memory-policy", choices=("every_k", "adaptive"), help="adaptive is for long videos")
+    options.add_argument("--flip", action="store_true", default=None, help="also look at mirrored frames, and average")
+    options.add_argument("--scales", type=float, nargs="+", help="look at frames at these scales, and average")
+    segment.set_defaults(run=run_segment, takes_config=False, direction="forward", existing="refuse")
+
+
+def run_segment(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet segment`."""
+    import munet_jax
+    from munet_jax.inference.files import Options, say, segment_files
+    from munet_jax.inference.segmenter import VideoSegmenter
+
+    model, variables, config = munet_jax.load(options.weights)
+    for name in [*(name for name, _, _ in INFERENCE_OPTIONS), "memory_policy", "flip", "scales"]:
+        value = getattr(options, name)
+        if value is not None:
+            config.inference[name] = tuple(value) if name == "scales" else value
+    chosen = Options(
+        direction=options.direction,
+        probabilities=options.probabilities,
+        overlays=None if options.overlay is None else tuple(options.overlay),
+        existing=options.existing,
+        save_every=options.save_every,
+    )
+    with told_on_stderr():
+        segmenter = VideoSegmenter(model, variables, config)
+        say(segment_files(segmenter, options.source, options.mask, options.out, chosen), options.out)
+    return 0
+
+
+@contextlib.contextmanager
+def told_on_stderr() -> Iterator[None]:
+    """The package's log, such as what is compiled and why, without breaking a progress bar."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    log = logging.getLogger("munet_jax")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        with logging_redirect_tqdm([log]):
+            yield
+    finally:
+        log.removeHandler(handler)
 
 
 def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:

@@ -105,7 +105,7 @@ def check_budget(
         )
 
 
-def advice(model: MUNet, settings: Settings, geometries: Sequence[Geometry], slots: int, available: float) -> str:
+def advice(model: MUNet, settings: Settings, geometries: Sequence[Geometry], slots: int, available: float | int) -> str:
     """Which fields of `config.inference` to lower to which value, each of which is enough alone; else all together."""
 
     def total(settings: Settings, geometries: Sequence[Geometry]) -> float:

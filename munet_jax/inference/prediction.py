@@ -36,6 +36,14 @@ class Prediction:
     displacement: np.ndarray | None = None
     attention: np.ndarray | None = None
 
+    def at(self, frame_index: int) -> Prediction:
+        """The same under another number."""
+        return dataclasses.replace(self, frame_index=frame_index)
+
+    def without_probabilities(self) -> Prediction:
+        """The same for who did not ask for them."""
+        return dataclasses.replace(self, probabilities=None)
+
 
 @jax.jit
 def winner(probabilities: Float[Array, "1 n h w"]) -> Array:

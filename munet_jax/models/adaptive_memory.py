@@ -109,7 +109,7 @@ class Adaptive:
         cosine, where = nearest(bank, key)
         merges = valid & (cosine > self.merge_above)
         keys, values = (self._merged(old, new, merges, where) for old, new in ((bank.keys, key), (bank.values, value)))
-        age = bank.age + bank.occupied
+        age = bank.age + bank.occupied.astype(jnp.float32)
         # Free positions first, then by use / age; pinned ones last, and never taken.
         held = bank.occupied & bank.pinned
         worth = jnp.where(bank.occupied, bank.use / jnp.maximum(age, 1.0), -1.0)

@@ -78,7 +78,7 @@ def read_and_count(
     def turn(counts: Array, start: Any, fresh: Array) -> Array:
         weights = jnp.exp(_scores(_part(memory, start, fresh), query_key, weakest) - softmax.largest[..., None])
         used = jnp.sum(weights > USED_ABOVE * softmax.total[..., None], axis=2, dtype=jnp.float32)
-        used = jnp.where(fresh & _known(memory)[:, :, None], used, 0.0)
+        used = jnp.where(fresh[None, None] & _known(memory)[:, :, None], used, 0.0)
         before = jax.lax.dynamic_slice_in_dim(counts, start, fresh.size, axis=2)
         return jax.lax.dynamic_update_slice_in_dim(counts, before + used, start, axis=2)
 
@@ -97,7 +97,9 @@ def weakest_score(memory: Memory, query_key: Float[Array, "b q k"], top_k: int |
         return jax.lax.top_k(jnp.concatenate([best, scores], axis=-1), top_k)[0]
 
     nothing = jnp.full((b, n, query_key.shape[1], top_k), NEVER)
-    return in_turns(m, chunk, nothing, turn)[..., -1:]
+    weakest = in_turns(m, chunk, nothing, turn)[..., -1:]
+    # The scores are computed again when they are weighted, and may then be rounded otherwise.
+    return weakest - 1e-6 * (1.0 + jnp.abs(weakest))
 
 
 def _softmax(memory: Memory, query_key: Array, weakest: Array | None, chunk: int) -> Softmax:
@@ -130,7 +132,7 @@ def _part(memory: Memory, start: Any, fresh: Array) -> Memory:
     if fresh.size == memory.keys.shape[2]:
         return memory
     part = Memory(*[jax.lax.dynamic_slice_in_dim(array, start, fresh.size, axis=2) for array in memory])
-    return part._replace(occupied=part.occupied & fresh)
+    return part._replace(occupied=part.occupied & fresh[None, None])
 
 
 def _scores(part: Memory, query_key: Array, weakest: Array | None) -> Float[Array, "b n q m"]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
 from munet_jax.errors import InputError
+from munet_jax.signals import StopFlag
 
 
 def start(coordinator: str | None = None, process_id: int | None = None, process_count: int | None = None) -> None:
@@ -55,32 +55,18 @@ def from_writer(tree: Any) -> Any:
     return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
 
 
-class StopRequest:
-    """SIGTERM as a question that the loop asks between steps, so that a run can be pre-empted without losing any."""
+class StopRequest(StopFlag):
+    """SIGTERM as a question that the loop asks between steps, so that a run can be pre-empted without losing any.
+
+    With several processes jax's preemption service listens.
+    """
 
     def __init__(self) -> None:
         """Not asked yet."""
-        self._asked = False
-        self._before: Any = None
-
-    def __enter__(self) -> StopRequest:
-        """Listen; with several processes jax's preemption service does."""
-        if jax.process_count() == 1:
-            self._before = signal.signal(signal.SIGTERM, self._listen)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave SIGTERM as it was."""
-        if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self._before)
-
-    def _listen(self, *_: object) -> None:
-        self._asked = True
+        super().__init__(*([signal.SIGTERM] if jax.process_count() == 1 else []))
 
     def agreed(self, step: int) -> bool:
         """Whether to stop after `step`; the answer is the same in all processes."""
         if jax.process_count() == 1:
-            return self._asked
+            return self.raised
         return multihost_utils.reached_preemption_sync_point(step)

@@ -72,6 +72,15 @@ def enlarge(
     return np.asarray(PIL.Image.fromarray(values.astype(np.float32)).resize((width, height), method))
 
 
+def shrink_to_width(image: Image, most: int) -> PIL.Image.Image:
+    """A picture whose width is `most` at most, its shape kept."""
+    height, width = image.shape[:2]
+    picture = PIL.Image.fromarray(image)
+    if width <= most:
+        return picture
+    return picture.resize((most, max(1, round(height * most / width))), PIL.Image.Resampling.BILINEAR)
+
+
 def strip(images: Sequence[Picture], captions: Sequence[str] = ()) -> PIL.Image.Image:
     """Pictures side by side, each with its caption above.
 

@@ -1,57 +1,26 @@
 """The streaming segmenter: equal to the network on a clip, later objects, memory, outputs, bad input."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from configs import testing
-from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
 from munet_jax.errors import InputError
 from munet_jax.inference.geometry import create_geometry, fit_frame, working_size
 from munet_jax.inference.segmenter import VideoSegmenter
-from munet_jax.models import create_model, init_variables
 from munet_jax.training.step import one_hot_objects
-from tests.models.tiny import random_clip
+from tests.inference.conftest import FRAMES
 
-FRAMES = 8
-
-
-def settings(**changes: Any) -> ConfigDict:
-    config = testing.get_config()
-    config.inference.update(changes)
-    return config
+Create = Callable[..., VideoSegmenter]
 
 
-@pytest.fixture(scope="module")
-def variables() -> Any:
-    config = settings()
-    frames, masks, objects = random_clip(b=1, t=2, size=(48, 64))
-    variables = init_variables(create_model(config.model), 0, frames=frames, masks=masks, objects=objects)
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: x + jnp.asarray(0.05 * rng.standard_normal(x.shape), x.dtype), variables)
-
-
-@pytest.fixture(scope="module")
-def video() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Frames whose size is not a multiple of 16, and their label maps with two objects."""
-    config = SyntheticConfig(videos=1, frames=FRAMES, height=56, width=72, max_objects=2, min_occlusion=0.0)
-    source = SyntheticSource(config)
-    return [source.frame(0, t) for t in range(FRAMES)], [source.labels(0, t) for t in range(FRAMES)]
-
-
-def segmenter(variables: Any, **changes: Any) -> VideoSegmenter:
-    config = settings(**changes)
-    return VideoSegmenter(create_model(config.model), variables, config)
-
-
-def test_frame_by_frame_equals_the_network_on_a_clip(variables: Any, video: Any) -> None:
+def test_frame_by_frame_equals_the_network_on_a_clip(segmenter: Create, variables: Any, video: Any) -> None:
     """With every frame kept in memory the stream does what sequential training does."""
     frames, labels = video
-    stream = segmenter(variables, memory_interval=1)
+    stream = segmenter(memory_interval=1)
     model = stream.model
     masks = one_hot_objects(jnp.asarray(labels[0])[None], 2)
     clip = jnp.asarray(np.stack(frames[:5]))[None]
@@ -67,18 +36,18 @@ def test_frame_by_frame_equals_the_network_on_a_clip(variables: Any, video: Any)
             np.testing.assert_array_equal(prediction.labels, prediction.probabilities.argmax(axis=-1))
 
 
-def test_the_given_mask_is_returned_as_it_is_with_the_users_ids(variables: Any, video: Any) -> None:
+def test_the_given_mask_is_returned_as_it_is_with_the_users_ids(segmenter: Create, video: Any) -> None:
     frames, labels = video
     ids = np.array([0, 40, 7], np.uint8)[labels[0]]
-    stream = segmenter(variables)
+    stream = segmenter()
     np.testing.assert_array_equal(stream.step(frames[0], ids).labels, ids)
     assert stream.object_ids == (7, 40)
     assert set(np.unique(stream.step(frames[1]).labels)) <= {0, 7, 40}
 
 
-def test_an_object_that_comes_later_covers_what_was_predicted(variables: Any, video: Any) -> None:
+def test_an_object_that_comes_later_covers_what_was_predicted(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    stream = segmenter(variables)
+    stream = segmenter()
     stream.step(frames[0], np.where(labels[0] == 1, 1, 0).astype(np.uint8))
     before = stream.step(frames[1]).labels
     late = np.zeros_like(labels[0])
@@ -93,38 +62,38 @@ def test_an_object_that_comes_later_covers_what_was_predicted(variables: Any, vi
     assert set(np.unique(stream.step(frames[3]).labels)) <= {0, 1, 5}
 
 
-def test_an_object_that_is_named_and_not_shown_is_not_there(variables: Any, video: Any) -> None:
+def test_an_object_that_is_named_and_not_shown_is_not_there(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    stream = segmenter(variables)
+    stream = segmenter()
     stream.step(frames[0], labels[0])
     corrected = stream.step(frames[1], np.zeros_like(labels[0]), object_ids=[1])
     assert 1 not in corrected.labels
 
 
-def test_pixels_marked_as_not_known_keep_the_prediction(variables: Any, video: Any) -> None:
+def test_pixels_marked_as_not_known_keep_the_prediction(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    plain, marked = segmenter(variables), segmenter(variables)
+    plain, marked = segmenter(), segmenter()
     for stream in (plain, marked):
         stream.step(frames[0], labels[0])
     expected = plain.step(frames[1]).labels
     np.testing.assert_array_equal(marked.step(frames[1], np.full_like(labels[1], 255)).labels, expected)
 
 
-def test_room_for_more_objects_changes_nothing(variables: Any, video: Any) -> None:
+def test_room_for_more_objects_changes_nothing(segmenter: Create, video: Any) -> None:
     """Three objects use four slots; the padded one takes no part."""
     frames, labels = video
     three = labels[0].copy()
     three[:6, :6] = 3
-    one = segmenter(variables)
+    one = segmenter()
     one.step(frames[0], three)
     probabilities = one.step(frames[1], outputs=("probabilities",)).probabilities
     assert probabilities.shape == (56, 72, 4)
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, atol=1e-5)
 
 
-def test_memory_is_bounded_and_the_first_frame_stays(variables: Any, video: Any) -> None:
+def test_memory_is_bounded_and_the_first_frame_stays(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    stream = segmenter(variables, memory_interval=1, memory_capacity=4)
+    stream = segmenter(memory_interval=1, memory_capacity=4)
     stream.step(frames[0], labels[0])
     first = np.asarray(stream._streams[0].bank.keys[:, :, 1])
     for number in range(1, FRAMES):
@@ -133,9 +102,9 @@ def test_memory_is_bounded_and_the_first_frame_stays(variables: Any, video: Any)
     np.testing.assert_array_equal(np.asarray(stream._streams[0].bank.keys[:, :, 1]), first)
 
 
-def test_the_previous_frame_is_replaced_unless_it_stays(variables: Any, video: Any) -> None:
+def test_the_previous_frame_is_replaced_unless_it_stays(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    stream = segmenter(variables, memory_interval=3)
+    stream = segmenter(memory_interval=3)
     occupied = []
     for number in range(5):
         stream.step(frames[number], labels[0] if number == 0 else None)
@@ -144,9 +113,9 @@ def test_the_previous_frame_is_replaced_unless_it_stays(variables: Any, video: A
     assert occupied == [1, 2, 2, 2, 3]
 
 
-def test_every_output_has_the_size_of_the_frame(variables: Any, video: Any) -> None:
+def test_every_output_has_the_size_of_the_frame(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    stream = segmenter(variables)
+    stream = segmenter()
     outputs = ("labels", "probabilities", "uncertainty", "displacement", "attention")
     first = stream.step(frames[0], labels[0], outputs=outputs)
     assert first.uncertainty is None
@@ -159,18 +128,18 @@ def test_every_output_has_the_size_of_the_frame(variables: Any, video: Any) -> N
     assert stream.step(frames[2]).probabilities is None
 
 
-def test_a_frame_that_did_not_move_shows_no_motion(variables: Any, video: Any) -> None:
+def test_a_frame_that_did_not_move_shows_no_motion(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    stream = segmenter(variables)
+    stream = segmenter()
     stream.step(frames[0], labels[0])
     still = stream.step(frames[0], outputs=("displacement", "uncertainty"))
     assert np.median(np.abs(still.displacement)) < 1.0
     assert np.median(still.uncertainty) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_float_frames_reset_and_two_videos_at_once(variables: Any, video: Any) -> None:
+def test_float_frames_reset_and_two_videos_at_once(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    one, other = segmenter(variables), segmenter(variables)
+    one, other = segmenter(), segmenter()
     expected = []
     for number in range(3):
         expected.append(one.step(frames[number], labels[0] if number == 0 else None).labels)
@@ -182,9 +151,9 @@ def test_float_frames_reset_and_two_videos_at_once(variables: Any, video: Any) -
         np.testing.assert_array_equal(again.labels, expected[number])
 
 
-def test_bad_input_says_what_is_wrong(variables: Any, video: Any) -> None:
+def test_bad_input_says_what_is_wrong(segmenter: Create, video: Any) -> None:
     frames, labels = video
-    stream = segmenter(variables, max_objects=1)
+    stream = segmenter(max_objects=1)
     with pytest.raises(InputError, match="frame 0 needs a mask"):
         stream.step(frames[0])
     with pytest.raises(InputError, match="no object"):
@@ -202,16 +171,16 @@ def test_bad_input_says_what_is_wrong(variables: Any, video: Any) -> None:
     with pytest.raises(InputError, match=r"72 x 40 but the video began with 72 x 56"):
         stream.step(frames[1][:40])
     with pytest.raises(InputError, match="config.inference"):
-        segmenter(variables, memory_capacity=2)
+        segmenter(memory_capacity=2)
 
 
-def test_large_frames_are_worked_on_at_a_smaller_size(variables: Any, video: Any) -> None:
+def test_large_frames_are_worked_on_at_a_smaller_size(segmenter: Create, video: Any) -> None:
     """`max_size`: as if the smaller frames had been given, with the results at the frames' own size."""
     frames, labels = video
     large = [np.repeat(np.repeat(frame, 2, axis=0), 2, axis=1) for frame in frames[:4]]
     mask = np.repeat(np.repeat(labels[0], 2, axis=0), 2, axis=1)
     outputs = ("labels", "probabilities", "uncertainty", "displacement", "attention")
-    small_stream, large_stream = segmenter(variables), segmenter(variables, max_size=56)
+    small_stream, large_stream = segmenter(), segmenter(max_size=56)
     shrinking = create_geometry((112, 144), max_size=56)
     for number in range(4):
         given = number == 0
@@ -232,10 +201,10 @@ def test_large_frames_are_worked_on_at_a_smaller_size(variables: Any, video: Any
     assert large_stream._streams[0].geometry.padded == small_stream._streams[0].geometry.padded
 
 
-def test_a_small_object_is_not_lost_when_frames_shrink(variables: Any) -> None:
+def test_a_small_object_is_not_lost_when_frames_shrink(segmenter: Create) -> None:
     mask = np.zeros((128, 160), np.uint8)
     mask[60:62, 80:82] = 9
-    stream = segmenter(variables, max_size=32)
+    stream = segmenter(max_size=32)
     frame = np.zeros((128, 160, 3), np.uint8)
     np.testing.assert_array_equal(stream.step(frame, mask).labels, mask)
     assert float(stream._streams[0].masks.max()) > 0.1
@@ -249,6 +218,6 @@ def test_working_sizes(size: tuple[int, int], max_size: int, expected: tuple[int
     assert working_size(size, max_size) == expected
 
 
-def test_a_negative_max_size_is_refused(variables: Any) -> None:
+def test_a_negative_max_size_is_refused(segmenter: Create) -> None:
     with pytest.raises(InputError, match="inference.max_size is -1; give a short side in pixels"):
-        segmenter(variables, max_size=-1)
+        segmenter(max_size=-1)

@@ -8,7 +8,7 @@ import pytest
 from munet_jax.models.aggregation import crop_padding, object_probabilities, pad_to_stride, soft_aggregation
 from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion
-from munet_jax.models.memory import EveryK, MemoryBank, forget, resize, write
+from munet_jax.models.memory import EveryK, MemoryBank, forget, more_frames, more_objects, write
 from munet_jax.models.reading import read
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
@@ -66,7 +66,7 @@ def test_write_and_forget_touch_one_slot() -> None:
 def test_a_larger_bank_reads_the_same() -> None:
     bank = random_bank()
     query = jnp.asarray(np.random.default_rng(1).standard_normal((2, 7, 5)), jnp.float32)
-    larger = resize(bank, 4, 8)
+    larger = more_objects(more_frames(bank, 8), 4)
     assert larger.keys.shape == (2, 4, 8, 4, 5)
     np.testing.assert_allclose(read(larger.flat(), query)[:, :2], read(bank.flat(), query), atol=1e-6)
 
@@ -75,8 +75,21 @@ def test_every_k_keeps_the_first_frame_and_drops_the_oldest() -> None:
     policy = EveryK(interval=5, capacity=5)
     assert [policy.stays(index) for index in range(7)] == [True, False, False, False, False, True, False]
     # Slot 0 is the previous frame's, slot 1 the first frame's, which no later frame takes.
-    assert [policy.slot(kept) for kept in range(8)] == [1, 2, 3, 4, 2, 3, 4, 2]
-    assert [policy.frames_needed(kept) for kept in (1, 2, 4, 9)] == [2, 3, 5, 5]
+    assert [policy.slot(kept, stays=True) for kept in range(8)] == [1, 2, 3, 4, 2, 3, 4, 2]
+    assert policy.slot(3, stays=False) == 0
+
+
+def test_a_bank_grows_in_a_few_steps_up_to_its_capacity() -> None:
+    policy = EveryK(capacity=30)
+    bank = policy.init(2, 4, key_dim=5, value_dim=6, dtype=jnp.float32)
+    rooms = []
+    for kept in range(40):
+        bank = policy.make_room(bank, kept)
+        rooms.append(bank.occupied.shape[2])
+    assert rooms == [8] * 8 + [24] * 16 + [30] * 16
+
+
+def test_a_policy_that_cannot_work_is_refused() -> None:
     with pytest.raises(ValueError, match="capacity"):
         EveryK(capacity=2)
 
