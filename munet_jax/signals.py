@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, TypeVar
+
+Flag = TypeVar("Flag", bound="StopFlag")
 
 
 class StopFlag:
@@ -16,7 +18,7 @@ class StopFlag:
         self._signals = signals
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Flag) -> Flag:
         """Listen."""
         self._before = {number: signal.signal(number, self._listen) for number in self._signals}
         return self

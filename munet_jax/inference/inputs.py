@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as PILImage
@@ -19,7 +20,7 @@ from munet_jax.files import atomic_path
 FRAME_RATE = 12.0  # of frames that come without one
 
 
-class FrameFiles(Sequence[Image]):
+class FrameFiles(Sequence[Any]):
     """Frames in files, read when they are asked for."""
 
     def __init__(self, paths: Sequence[Path], rate: float = FRAME_RATE) -> None:

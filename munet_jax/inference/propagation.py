@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -192,7 +192,7 @@ def channel(prediction: Prediction, identity: int) -> Float[np.ndarray, "h w"]:
     return prediction.probabilities[..., 1 + prediction.object_ids.index(identity)]
 
 
-def nearness(index: int, annotations: Mapping[int, Annotation]) -> float:
+def nearness(index: int, annotations: Collection[int]) -> float:
     """How much the forward pass counts at a frame: less, the nearer the next annotation is; 0 before the first."""
     before = max((number for number in annotations if number < index), default=None)
     after = min(number for number in annotations if number > index)
@@ -205,6 +205,6 @@ def _background(size: tuple[int, ...], index: int, outputs: Sequence[str]) -> Pr
     return Prediction(np.zeros(size, np.uint8), (), index, everywhere)
 
 
-def _check_inside(annotations: Mapping[int, Annotation], count: int) -> None:
+def _check_inside(annotations: Collection[int], count: int) -> None:
     if max(annotations) >= count:
         raise InputError(f"frame {max(annotations)} is annotated, but the video has {count} frames (0 to {count - 1})")

@@ -281,7 +281,9 @@ def test_masks_and_options_that_are_refused(segmenter: Create, video: Any) -> No
     for wrong in (0, 255, -1):
         with pytest.raises(InputError, match=f"{wrong} cannot be an object's id"):
             stream.step(frames[0], labels[0], object_ids=[wrong])
-    np.testing.assert_array_equal(stream.step(frames[0], labels[0] == 1).labels, labels[0] == 1)  # a bool mask is object 1
+    np.testing.assert_array_equal(
+        stream.step(frames[0], labels[0] == 1).labels, labels[0] == 1
+    )  # a bool mask is object 1
     for changes, reason in (
         ({"memory_policy": "all"}, "memory_policy is 'all'; choose one of every_k, adaptive"),
         ({"read_chunk": -1}, "read_chunk is -1"),
