@@ -76,7 +76,38 @@ def create_parser() -> argparse.ArgumentParser:
     export.add_argument("target", metavar="TARGET", type=Path, help="the file to write, .safetensors")
     export.add_argument("--step", default="newest", help="a step, 'newest' (default) or 'best'")
     export.set_defaults(run=run_export, takes_config=False)
+
+    steps = commands.add_parser("export-steps", help="write the steps of inference as StableHLO, weights inside")
+    steps.add_argument("weights", type=Path, metavar="WEIGHTS", help="a file of export-weights, or a training run")
+    steps.add_argument("folder", type=Path, metavar="DIR", help="gets the three steps and steps.json")
+    steps.add_argument("--size", type=frame_size, required=True, metavar="WIDTHxHEIGHT", help="of the frames")
+    steps.add_argument("--objects", type=int, required=True, help="at most")
+    steps.add_argument(
+        "--platforms", nargs="+", default=["cpu", "cuda", "tpu"], help="where they will run; default: all"
+    )
+    steps.set_defaults(run=run_export_steps, takes_config=False)
     return parser
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """'854x480' -> (480, 854)."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"give it as WIDTHxHEIGHT, such as 854x480, not {text!r}")
+    return int(height), int(width)
+
+
+def run_export_steps(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet export-steps`."""
+    import munet_jax
+    from munet_jax.inference.export import export_steps
+
+    size, objects, platforms = options.size, options.objects, options.platforms
+    for path in export_steps(
+        *munet_jax.load(options.weights), options.folder, size=size, objects=objects, platforms=platforms
+    ):
+        print(f"written:  {path}")
+    return 0
 
 
 def add_segment(commands: Any) -> None:
