@@ -1,9 +1,15 @@
-"""Counting XLA compilations, so that timings can leave them out and tests can forbid them."""
+"""Compiling for the device at hand, and counting compilations: timings leave them out, tests forbid them."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 
+# XLA's default CPU schedule starts whatever can start, and so keeps several times as much (docs/architecture.md).
+SMALL_SCHEDULE = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 _BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"
 
 
@@ -21,3 +27,27 @@ class CompileCounter:
 
 
 COMPILES = CompileCounter()
+
+
+class DeviceJit:
+    """`jax.jit`, on CPUs with the schedule that keeps less; which device there is shows at the first call, not before."""
+
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        """`options` are those of `jax.jit`."""
+        self._function, self._options = function, options
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run it."""
+        return self.jitted(*arguments)
+
+    @functools.cached_property
+    def jitted(self) -> Any:
+        """The jitted function."""
+        options = SMALL_SCHEDULE if jax.default_backend() == "cpu" else None
+        return jax.jit(self._function, compiler_options=options, **self._options)
+
+
+def device_jit(**options: Any) -> Callable[[Callable[..., Any]], DeviceJit]:
+    """`DeviceJit` as a decorator."""
+    return lambda function: DeviceJit(function, **options)

@@ -22,7 +22,7 @@ F32 = 4
 GIGA = 1e9
 LOG = logging.getLogger("munet_jax")
 # Maps of a size that XLA holds at the same time, as its CPU and GPU compilers' own figures show (tests compare).
-MAPS_AT_STRIDE_2, MAPS_AT_STRIDE_4 = 2.5, 3.5
+MAPS_AT_STRIDE_2, MAPS_AT_STRIDE_4 = 1.6, 2.5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import AnyMap, Array, Float, Inside
+from munet_jax.compiles import device_jit
 from munet_jax.errors import InputError
 from munet_jax.inference.geometry import Geometry
 from munet_jax.models import MUNet
@@ -50,7 +49,7 @@ class Step(NamedTuple):
     bank: Bank
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@device_jit(static_argnums=0)
 def first_step(model: MUNet, variables: Any, frame: Array, inside: Inside) -> Carried:
     """Enc-Q for a frame that nothing is asked about."""
 
@@ -61,7 +60,7 @@ def first_step(model: MUNet, variables: Any, frame: Array, inside: Inside) -> Ca
     return model.apply(variables, method=run)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=7)
+@device_jit(static_argnums=(0, 1), donate_argnums=7)
 def query_step(
     model: MUNet,
     settings: Settings,
@@ -89,7 +88,7 @@ def query_step(
     return model.apply(variables, method=run)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=7)
+@device_jit(static_argnums=(0, 1), donate_argnums=7)
 def memorise_step(
     model: MUNet,
     settings: Settings,
@@ -115,7 +114,7 @@ def memorise_step(
     return settings.policy.write(bank, key, value, objects, slot, cells)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@device_jit(static_argnums=0)
 def shown_displacement(model: MUNet, variables: Any, inside: Inside, reduced: AnyMap, previous: AnyMap) -> Array:
     """Motion as users see it: softargmax in pixels of the worked-on frame, [1, h', w', 2]."""
 

@@ -10,14 +10,14 @@ import jax
 import numpy as np
 from flax import jax_utils
 
+from munet_jax.compiles import SMALL_SCHEDULE
 from munet_jax.errors import InputError
 from munet_jax.training.step import Batch, TrainState, TrainStep
 
 AXIS = "batch"
 PREFETCHED = 2  # batches that wait on the devices
 CPU_OPTIONS = {
-    # The default schedule starts whatever can start, and so keeps three times as much (docs/architecture.md).
-    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    **SMALL_SCHEDULE,
     # It removes the barriers that keep what `model.remat` computes twice from being merged into one computation.
     "xla_disable_hlo_passes": "cse_barrier_expander",
 }

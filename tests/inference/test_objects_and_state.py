@@ -153,12 +153,12 @@ def test_a_coarser_bucket_masks_what_it_pads(segmenter: Create, video: Any) -> N
     assert inside[:, 1:7].all()
     assert not inside[:, [0, 7]].any()
     stream.step(frames[1])
-    count = query_step._cache_size(), memorise_step._cache_size()
+    count = query_step.jitted._cache_size(), memorise_step.jitted._cache_size()
     other = segmenter(size_multiple=64)
     for number in range(2):
         got = other.step(frames[number][:50, :70], None if number else labels[0][:50, :70])
     assert got.labels.shape == (50, 70)
-    assert (query_step._cache_size(), memorise_step._cache_size()) == count
+    assert (query_step.jitted._cache_size(), memorise_step.jitted._cache_size()) == count
 
 
 def test_a_hundred_frames_compile_once_per_bucket(segmenter: Create, video: Any, caplog: Any) -> None:
@@ -166,7 +166,7 @@ def test_a_hundred_frames_compile_once_per_bucket(segmenter: Create, video: Any,
     frames, labels = video
     rng = np.random.default_rng(0)
     stream = segmenter(memory_capacity=20)
-    before = query_step._cache_size(), memorise_step._cache_size()
+    before = query_step.jitted._cache_size(), memorise_step.jitted._cache_size()
     buckets = set()
     with caplog.at_level(logging.INFO, "munet_jax"):
         for number in range(100):
@@ -181,7 +181,7 @@ def test_a_hundred_frames_compile_once_per_bucket(segmenter: Create, video: Any,
             if number in (35, 70):
                 stream.remove([int(rng.choice(stream.object_ids))])
     # Memory may grow in the memorise step of a frame whose query still had the smaller one, and the other way round.
-    added = query_step._cache_size() - before[0], memorise_step._cache_size() - before[1]
+    added = query_step.jitted._cache_size() - before[0], memorise_step.jitted._cache_size() - before[1]
     assert max(added) <= len(buckets) + 1
     assert len(buckets) <= 4
     told = [record.getMessage() for record in caplog.records if "compiled" in record.getMessage()]
