@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.synthetic import SyntheticConfig
+from munet_jax.inference_options import default_options
 
 FORMS = ("", "small")
 
@@ -147,20 +148,7 @@ def get_config() -> ConfigDict:
     config.train.validate_every = 0  # steps between looks at the held-out videos; 0: never
     config.train.tensorboard = False  # needs the extra 'tensorboard'
 
-    config.inference = ConfigDict()
-    config.inference.memory_policy = "every_k"  # or 'adaptive': positions that are merged, for long videos
-    config.inference.memory_interval = 5  # of every_k: every 5th frame stays in memory
-    config.inference.memory_capacity = 24  # of every_k: frames, the previous one included
-    config.inference.adaptive = ConfigDict({"capacity": 16, "merge_above": 0.95, "merge_rate": 0.1})
-    config.inference.max_objects = 16
-    config.inference.max_size = 0  # short side at which larger frames are worked on; 0: every frame at its own size
-    config.inference.size_multiple = (
-        16  # frames are padded to it; a larger one lets videos of more sizes share a compilation
-    )
-    config.inference.flip = False  # also look at each frame mirrored, and average
-    config.inference.scales = (1.0,)  # look at each frame at these scales, and average
-    config.inference.read_chunk = 2048  # memory positions that are read at a time; 0: all
-    config.inference.object_chunk = 16  # objects that are decoded and memorised at a time; 0: all
+    config.inference = default_options()  # munet_jax/inference_options.py says what each field does
 
     config.evaluation = source("davis", "val")
     config.evaluation.merge_objects = False  # DAVIS-2016: all objects are one

@@ -21,6 +21,7 @@ INFERENCE_OPTIONS = (
     ("max_size", int, "short side at which larger frames are worked on"),
     ("memory_capacity", int, "frames in memory"),
     ("memory_interval", int, "every which frame stays in memory"),
+    ("adaptive_capacity", int, "memory of the policy 'adaptive', in frames' positions"),
     ("read_chunk", int, "memory positions that are read at a time"),
     ("object_chunk", int, "objects that are decoded at a time"),
     ("max_objects", int, "objects at most"),
@@ -156,13 +157,20 @@ def add_segment(commands: Any) -> None:
 def run_segment(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet segment`."""
     import munet_jax
-    from munet_jax.inference.files import Options, say, segment_files
+    from munet_jax.heap import steady_heap
+    from munet_jax.inference.files import say, segment_files
+    from munet_jax.inference.results_folder import Options
     from munet_jax.inference.segmenter import VideoSegmenter
 
+    steady_heap()
     model, variables, config = munet_jax.load(options.weights)
     for name in [*(name for name, _, _ in INFERENCE_OPTIONS), "memory_policy", "flip", "scales"]:
         value = getattr(options, name)
-        if value is not None:
+        if value is None:
+            continue
+        if name == "adaptive_capacity":
+            config.inference.adaptive.capacity = value
+        else:
             config.inference[name] = tuple(value) if name == "scales" else value
     chosen = Options(
         direction=options.direction,
@@ -185,6 +193,7 @@ def told_on_stderr() -> Iterator[None]:
     log = logging.getLogger("munet_jax")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
+    before = log.level, log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False
     log.addHandler(handler)
@@ -193,6 +202,8 @@ def told_on_stderr() -> Iterator[None]:
             yield
     finally:
         log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict, config_flags
 from munet_jax.errors import InputError, Stopped
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 EXIT_STOPPED = 143  # what a shell reports of a program that SIGTERM ended
 
 
@@ -34,6 +35,9 @@ def exit_code_of(action: Callable[[], int]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return EXIT_STOPPED

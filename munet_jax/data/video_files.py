@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fractions
+import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +34,7 @@ class VideoFile:
     Attributes:
       path: the file.
       rate: frames per second, as the file says.
-      count: frames, as the file says; 0 where it does not.
+      expected: frames, as the file says; it may show fewer, and 0 says nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +47,10 @@ class VideoFile:
         with _opened(path) as container:
             stream = container.streams.video[0]
             self.rate = float(stream.average_rate or stream.guessed_rate or 25)
-            self.count = int(stream.frames)
+            self.expected = int(stream.frames)
+            size = path.stat().st_size
+            # Samples that the index promises and that lie beyond the end of the file.
+            self._missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
 
     def __iter__(self) -> Iterator[Image]:
         """Frames as RGB uint8 [h, w, 3].
@@ -65,8 +69,8 @@ class VideoFile:
                     given += 1
             except av.FFmpegError as error:
                 raise InputError(self._broken(given, error.strerror)) from error
-        if given < self.count:
-            raise InputError(self._broken(given, f"its index promises {self.count}"))
+        if self._missing:
+            raise InputError(self._broken(given, f"the file is cut off: its index promises {self._missing} more"))
 
     def _broken(self, given: int, reason: str) -> str:
         return f"{self.path}: breaks after {given} frames ({reason}); {REPAIR}"
@@ -90,15 +94,19 @@ def _opened(path: Path) -> Iterator[Any]:
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise InputError(
-                f"{path}: there is no decoder for its codec here ({_codec(stream)}); "
+                f"{path}: there is no decoder for its codec here ({_codec(path)}); "
                 "convert it with: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
             )
         stream.thread_type = "AUTO"
         yield container
 
 
-def _codec(stream: Any) -> str:
-    return str(getattr(stream, "codec_tag", "") or getattr(stream, "name", "") or "unknown")
+def _codec(path: Path) -> str:
+    """The four letters by which an mp4 or mov file calls its codec; FFmpeg has no name for one that it does not know."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(b"stsd")
+        letters = content[place + 16 : place + 20] if place >= 0 else b""
+    return letters.decode() if letters.isalnum() and letters.isascii() else "unknown"
 
 
 def _upright(frame: Any) -> Image:

@@ -15,6 +15,7 @@ from munet_jax.errors import InputError
 from munet_jax.inference.geometry import Geometry
 from munet_jax.inference.stream import Settings
 from munet_jax.models import MUNet
+from munet_jax.models.aggregation import STRIDE
 from munet_jax.models.memory import FRAME_BUCKETS, EveryK
 from munet_jax.models.resnet import BLOCKS
 
@@ -58,7 +59,9 @@ def bank_bytes(model: MUNet, settings: Settings, geometry: Geometry, slots: int)
     width = (embedding.key_dim + embedding.value_dim) * np.dtype(embedding.dtype).itemsize
     frame = slots * geometry.positions * width
     if not isinstance(policy, EveryK):
-        return float(frame * policy.capacity)
+        # A write makes the new memory beside the old one, and merges in f32.
+        merging = policy.capacity * geometry.positions * (embedding.key_dim + 2 * embedding.value_dim) * F32
+        return float(2 * frame * policy.capacity + merging)
     before = max((size for size in FRAME_BUCKETS if size < policy.capacity), default=0)
     return float(frame * (policy.capacity + before))
 
@@ -83,14 +86,29 @@ def step_bytes(model: MUNet, settings: Settings, geometry: Geometry, slots: int)
 
 
 def check_budget(
-    model: MUNet, settings: Settings, geometries: Sequence[Geometry], slots: int, config: ConfigDict
+    model: MUNet,
+    settings: Settings,
+    geometries: Sequence[Geometry],
+    slots: int,
+    config: ConfigDict,
+    *,
+    held: int = 0,
 ) -> None:
     """Say how much memory a video will need.
+
+    Args:
+      model: see `estimate`.
+      settings: likewise.
+      geometries: likewise.
+      slots: likewise.
+      config: `config.inference`.
+      held: bytes of a memory bank that is there already.
 
     Raises:
       InputError: the device has less; which options to lower, and to what.
     """
-    budget, available = estimate(model, settings, geometries, slots), available_memory()
+    budget, free = estimate(model, settings, geometries, slots), available_memory()
+    available = None if free is None else free + held
     height, width = geometries[0].work
     LOG.info(
         "frames worked on at %d x %d with %d object slots need about %.2f GB (memory bank %.2f, a step %.2f)%s",
@@ -101,11 +119,18 @@ def check_budget(
         raise InputError(
             f"frames worked on at {width} x {height} with {slots} object slots need about {budget.total / GIGA:.2f} GB (memory "
             f"bank {budget.bank / GIGA:.2f}, a step {budget.step / GIGA:.2f}) and {available / GIGA:.2f} GB are free; "
-            f"{advice(model, settings, geometries, slots, available)}"
+            f"{advice(model, settings, geometries, slots, available, config.size_multiple)}"
         )
 
 
-def advice(model: MUNet, settings: Settings, geometries: Sequence[Geometry], slots: int, available: float | int) -> str:
+def advice(
+    model: MUNet,
+    settings: Settings,
+    geometries: Sequence[Geometry],
+    slots: int,
+    available: float | int,
+    multiple: int = STRIDE,
+) -> str:
     """Which fields of `config.inference` to lower to which value, each of which is enough alone; else all together."""
 
     def total(settings: Settings, geometries: Sequence[Geometry]) -> float:
@@ -113,7 +138,7 @@ def advice(model: MUNet, settings: Settings, geometries: Sequence[Geometry], slo
 
     options = []
     policy = settings.policy
-    field = "memory_capacity" if isinstance(policy, EveryK) else "adaptive.capacity"
+    field = "memory_capacity" if isinstance(policy, EveryK) else "adaptive_capacity"
     least = 3 if isinstance(policy, EveryK) else 2
     for capacity in range(policy.capacity - 1, least - 1, -1):
         smaller = settings._replace(policy=dataclasses.replace(policy, capacity=capacity))
@@ -130,7 +155,7 @@ def advice(model: MUNet, settings: Settings, geometries: Sequence[Geometry], slo
             break
     short = min(geometries[0].work)
     for side in range(short // 16 * 16, 0, -16):
-        shrunk = [shrink(geometry, side / short) for geometry in geometries]
+        shrunk = [shrink(geometry, side / short, multiple) for geometry in geometries]
         if side < short and total(settings, shrunk) <= available:
             options.append(f"max_size to {side}")
             break
@@ -139,10 +164,10 @@ def advice(model: MUNet, settings: Settings, geometries: Sequence[Geometry], slo
     return f"lower {' or '.join(options)} (config.inference; munet segment has options of these names)"
 
 
-def shrink(geometry: Geometry, factor: float) -> Geometry:
+def shrink(geometry: Geometry, factor: float, multiple: int) -> Geometry:
     """The same view at another size."""
     height, width = (max(1, round(length * factor)) for length in geometry.work)
-    padded = -(-height // 16) * 16, -(-width // 16) * 16
+    padded = -(-height // multiple) * multiple, -(-width // multiple) * multiple
     return dataclasses.replace(geometry, work=(height, width), padded=padded)
 
 
@@ -166,9 +191,16 @@ def _linux_free() -> int | None:
 
 
 def _cgroup_free() -> int | None:
-    """What a container's limit leaves."""
-    try:
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
-        return int(limit) - int(used) if limit != "max" else None
-    except (OSError, ValueError):
-        return None
+    """What a container's limit leaves, files that the system keeps in memory and can drop not counted; versions 2 and 1."""
+    two, one = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")
+    for folder, limit, used, cache in (
+        (two, "memory.max", "memory.current", "inactive_file"),
+        (one, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most, now = ((folder / name).read_text().strip() for name in (limit, used))
+            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            return int(most) - int(now) + int(statistics.get(cache, 0))
+        except (OSError, ValueError):  # no such files, or 'max': no limit
+            continue
+    return None

@@ -6,9 +6,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.errors import InputError
+from munet_jax.inference_options import MOST_OBJECTS
 from munet_jax.models.aggregation import STRIDE
-
-MOST_OBJECTS = 255  # a label map of uint8 has no more ids
 
 
 def check_options(config: ConfigDict) -> None:

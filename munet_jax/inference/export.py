@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from munet_jax.array_types import Array
 from munet_jax.errors import InputError
 from munet_jax.files import atomic_path
+from munet_jax.inference.geometry import working_size
 from munet_jax.inference.segmenter import slot_bucket
 from munet_jax.inference.stream import create_settings
 from munet_jax.models import MUNet
@@ -51,6 +52,7 @@ def create_steps(
     policy = settings.policy
     if not isinstance(policy, EveryK):
         raise InputError("config.inference.memory_policy must be 'every_k' here: the exported memory is one of frames")
+    check_exportable(config.inference, size, objects)
     slots, positions = slot_bucket(objects), -(-size[0] // STRIDE) * -(-size[1] // STRIDE)
     embedding = model.query_embedding
     assert embedding.key_dim is not None
@@ -127,13 +129,12 @@ def export_steps(
     wrong = set(platforms) - set(PLATFORMS)
     if wrong or not platforms:
         raise InputError(f"--platforms {' '.join(sorted(wrong))}: choose of {', '.join(PLATFORMS)}")
-    if min(size) < STRIDE or objects < 1:
-        raise InputError(
-            f"frames of {size[1]} x {size[0]} with {objects} objects: give at least {STRIDE} pixels and 1 object"
-        )
     if importlib.util.find_spec("flatbuffers") is None:
         raise InputError("exported steps need the extra 'export': pip install 'munet_jax[export]'")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); name another folder") from error
     steps, paths = create_steps(model, variables, config, size, objects), []
     described: dict[str, Any] = {}
     for name, (function, arguments) in steps.items():
@@ -152,3 +153,20 @@ def export_steps(
     with atomic_path(paths[-1]) as temporary:
         temporary.write_text(json.dumps(described, indent=2))
     return paths
+
+
+def check_exportable(options: ConfigDict, size: tuple[int, int], objects: int) -> None:
+    """Refuse what the exported steps would not do: they work on frames as they are, in one view."""
+    if min(size) < STRIDE or not 1 <= objects <= options.max_objects:
+        raise InputError(
+            f"frames of {size[1]} x {size[0]} with {objects} objects: give at least {STRIDE} pixels and 1 to "
+            f"{options.max_objects} objects (config.inference.max_objects)"
+        )
+    work = working_size(size, options.max_size)
+    if work != size:
+        raise InputError(
+            f"config.inference.max_size works on frames of {size[1]} x {size[0]} at {work[1]} x {work[0]}: export that size and "
+            "scale the frames yourself, or set it to 0"
+        )
+    if options.flip or tuple(options.scales) != (1.0,):
+        raise InputError("config.inference.flip and scales are not part of the exported steps; switch them off")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
-import json
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,38 +18,34 @@ from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.video_files import require_av, write_video
 from munet_jax.errors import InputError, Stopped
 from munet_jax.files import atomic_path
-from munet_jax.inference.inputs import FrameFiles, VideoFrames, open_input, read_annotations, unpack_video
+from munet_jax.inference.inputs import (
+    LAST,
+    FrameFiles,
+    VideoFrames,
+    open_input,
+    read_annotations,
+    unpack_video,
+)
 from munet_jax.inference.outputs import MASKS, OBJECTS, PROBABILITIES, Results, no_space_is_said
 from munet_jax.inference.prediction import Prediction
 from munet_jax.inference.propagation import SPILLED_OUTPUTS, fuse_spilled, run_pass, spill
+from munet_jax.inference.results_folder import (
+    BACKWARD,
+    GIF,
+    STATE,
+    UNPACKED,
+    VIDEO,
+    Options,
+    clean_up,
+    described_run,
+    open_folder,
+)
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.signals import StopFlag
 from munet_jax.visualization.overlays import overlay_labels, save_gif, shrink_to_width
 
 OVERLAYS = ("video", "gif")
-VIDEO, GIF = "overlay.mp4", "overlay.gif"
-STATE, RUN, UNPACKED, BACKWARD = ".state.npz", ".run.json", ".unpacked", ".backward"
-OURS = (MASKS, PROBABILITIES, OBJECTS, VIDEO, GIF, STATE, RUN, UNPACKED, BACKWARD, ".frames")
 GIF_FRAMES, GIF_WIDTH = 100, 480
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to segment.
-
-    Attributes:
-      direction: 'forward', 'backward' or 'both'.
-      probabilities: also write them.
-      overlays: of 'video' and 'gif'; None makes those that can be made.
-      existing: what to do with an output folder that has results: 'refuse', 'continue' where a run stopped, or 'overwrite'.
-      save_every: seconds between the states from which a run goes on that was killed.
-    """
-
-    direction: str = "forward"
-    probabilities: bool = False
-    overlays: tuple[str, ...] | None = None
-    existing: str = "refuse"
-    save_every: float = 60.0
 
 
 @dataclasses.dataclass
@@ -83,14 +77,18 @@ def segment_files(
     """
     overlays = check_overlays(options.overlays)
     frames = open_input(source)
-    open_folder(out, options, described_run(segmenter, source, masks, options))
+    backward = options.direction == "backward"
+    default = 0 if not backward else frames.frame_count - 1 if isinstance(frames, FrameFiles) else LAST
+    # Before anything is removed: a mask that was corrected may be one of the results.
+    annotations = read_annotations(masks, frames, default)
+    open_folder(out, options, described_run(segmenter, source, masks, annotations, options), [source, *masks])
     if (out / OBJECTS).exists():
+        clean_up(out)
         return None
     if isinstance(frames, VideoFrames) and options.direction != "forward":
         with no_space_is_said(out):
             frames = unpack_video(frames, out / UNPACKED)
-    last = frames.frame_count - 1
-    annotations = read_annotations(masks, frames, last if options.direction == "backward" else 0)
+        annotations = {index if index != LAST else len(frames) - 1: labels for index, labels in annotations.items()}
     job = Job(segmenter, frames, annotations, out, options)
     count, fps = job.run()
     return {"frames": count, "fps": fps, "paths": job.finish(count, overlays)}
@@ -114,7 +112,9 @@ class Job:
         self.passes = {"forward": ("forward",), "backward": ("backward",), "both": ("backward", "forward")}[
             options.direction
         ]
-        self.last = frames.frame_count - 1 if options.direction == "backward" else max(annotations)
+        # Where a backward pass begins.
+        last = len(frames) - 1 if isinstance(frames, FrameFiles) else 0
+        self.last = last if options.direction == "backward" else max(annotations)
 
     def run(self) -> tuple[int, float]:
         """All passes, from where an earlier call stopped; frames of the video, and frames per second of this call."""
@@ -128,7 +128,10 @@ class Job:
                     self.segmenter.reset()
         count = place.done
         if max(self.annotations) >= count:
-            raise InputError(f"a mask is given for frame {max(self.annotations)}, but the video has {count} frames")
+            raise InputError(
+                f"a mask is given for frame {max(self.annotations)}, but the video has {count} frames; "
+                "correct its number"
+            )
         self._save(place)  # overlays take a while, too
         return count, worked / (time.perf_counter() - start)
 
@@ -136,13 +139,15 @@ class Job:
         """One pass; frames done in this call."""
         direction, first, saved = self.passes[place.number], place.done, time.monotonic()
         spilling = direction == "backward" and len(self.passes) == 2
-        total = self.last + 1 if direction == "backward" else self.frames.frame_count or None
+        total = self.last + 1 if direction == "backward" else self.frames.expected or None
         shown = tqdm(total=total, initial=first, desc=direction, unit="frame", disable=None, smoothing=0.05)
-        numbered = self._numbered(direction, first)
+        numbered, unwritten = self._numbered(direction, first), False
         try:
             for prediction in run_pass(self.segmenter, numbered, self.annotations, SPILLED_OUTPUTS):
+                unwritten = True
                 with no_space_is_said(self.out):
                     self._write(prediction, spilling=spilling)
+                unwritten = False
                 place.done += 1
                 shown.update()
                 if stop.raised or time.monotonic() - saved > self.options.save_every:
@@ -150,9 +155,14 @@ class Job:
                     saved = time.monotonic()
                 if stop.raised:
                     raise Stopped(f"stopped after {place.done} frames; --continue goes on from there")
-        except InputError:
-            self._save(place)  # whoever mends the input goes on from here
-            raise
+        except InputError as error:
+            if unwritten:  # the segmenter is past this frame: an earlier state is what a run can go on from
+                raise
+            if place.done or place.number:
+                self._save(place)  # whoever mends the input goes on from here
+            number = self.last - place.done if direction == "backward" else place.done
+            name = self.frames.name(number) if number < (self.frames.expected or number + 1) else ""
+            raise InputError(f"frame called {name}: {error}" if name else str(error)) from error
         finally:
             shown.close()
         return place.done - first
@@ -205,9 +215,7 @@ class Job:
                 paths.append(self.out / GIF)
                 save_gif(paths[-1], small, self.frames.rate / every)
         paths.append(self.results.finish(names, described))  # last: it says that all the rest is there
-        for name in (UNPACKED, BACKWARD):
-            shutil.rmtree(self.out / name, ignore_errors=True)
-        (self.out / STATE).unlink(missing_ok=True)
+        clean_up(self.out)
         return paths
 
     def _overlaid(self, names: Sequence[str], every: int) -> Iterator[Image]:
@@ -224,50 +232,6 @@ def check_overlays(overlays: tuple[str, ...] | None) -> tuple[str, ...]:
     if "video" in overlays:
         require_av()
     return overlays
-
-
-def described_run(segmenter: VideoSegmenter, source: str, masks: Sequence[str], options: Options) -> dict[str, Any]:
-    """What a run must have in common with the one that it continues."""
-    inference = segmenter.config.inference.to_dict()
-    return {
-        "source": source,
-        "masks": list(masks),
-        "direction": options.direction,
-        "probabilities": options.probabilities,
-        "inference": json.loads(json.dumps(inference)),
-    }
-
-
-def open_folder(out: Path, options: Options, described: dict[str, Any]) -> None:
-    """Make the output folder, or look at what is in it.
-
-    Raises:
-      InputError: it has results and nobody said what to do with them, or they are of another run than is to be continued.
-    """
-    there = [name for name in OURS if (out / name).exists()]
-    if there and options.existing == "refuse":
-        raise InputError(
-            f"{out}: has results already ({there[0]}); --continue goes on where that run stopped, --overwrite begins anew"
-        )
-    if options.existing == "overwrite":
-        for name in there:
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        there = []
-    if RUN in there:
-        before = json.loads((out / RUN).read_text())
-        different = [name for name in described if before.get(name) != described[name]]
-        if different:
-            raise InputError(
-                f"{out}: was begun with another {different[0]}; give the same, or begin anew with --overwrite"
-            )
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made ({error.strerror}); name another folder with --out") from error
-    with no_space_is_said(out), atomic_path(out / RUN) as temporary:
-        temporary.write_text(json.dumps(described))
 
 
 def say(result: dict[str, Any] | None, out: Path) -> None:

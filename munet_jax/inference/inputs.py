@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image as PILImage
 
 from munet_jax.array_types import Image, LabelMap
-from munet_jax.data.images import FRAME_SUFFIXES, list_images, natural_key, read_image
+from munet_jax.data.images import FRAME_SUFFIXES, describe_size, image_size, list_images, natural_key, read_image
 from munet_jax.data.masks import IGNORE, read_mask
-from munet_jax.data.video_files import VideoFile
+from munet_jax.data.video_files import REPAIR, VideoFile
 from munet_jax.errors import InputError
 from munet_jax.files import atomic_path
 
 FRAME_RATE = 12.0  # of frames that come without one
+LAST = -1  # stands for the last frame of a video whose length is not known yet
 
 
 class FrameFiles(Sequence[Any]):
@@ -25,6 +26,7 @@ class FrameFiles(Sequence[Any]):
 
     def __init__(self, paths: Sequence[Path], rate: float = FRAME_RATE) -> None:
         """The files in order; frames are called by their names without suffix."""
+        self.expected = len(paths)
         self.paths, self.rate, self.frame_count = tuple(paths), rate, len(paths)
 
     def __len__(self) -> int:
@@ -39,13 +41,17 @@ class FrameFiles(Sequence[Any]):
         """What the frame's results are called."""
         return self.paths[index].stem
 
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the first frame."""
+        return image_size(self.paths[0])
+
 
 class VideoFrames:
     """Frames of a video file, in order only."""
 
     def __init__(self, video: VideoFile) -> None:
         """The frames are called by their number, from 00000."""
-        self.video, self.rate, self.frame_count = video, video.rate, video.count
+        self.video, self.rate, self.expected = video, video.rate, video.expected
 
     def __iter__(self) -> Iterator[Image]:
         """RGB uint8 [h, w, 3] each."""
@@ -54,6 +60,13 @@ class VideoFrames:
     def name(self, index: int) -> str:
         """What the frame's results are called."""
         return f"{index:05d}"
+
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the first frame."""
+        first = next(iter(self), None)
+        if first is None:
+            raise InputError(f"{self.video.path}: shows no frame; {REPAIR}")
+        return first.shape[0], first.shape[1]
 
 
 def open_input(source: str) -> FrameFiles | VideoFrames:
@@ -66,12 +79,12 @@ def open_input(source: str) -> FrameFiles | VideoFrames:
     if path.is_dir():
         found = list(list_images(path).values())
         if not found:
-            raise InputError(f"{path}: holds no frames ({', '.join(FRAME_SUFFIXES)})")
+            raise InputError(f"{path}: holds no frames ({', '.join(FRAME_SUFFIXES)}); name the folder that does")
         return FrameFiles(found)
     if not path.exists() and glob.has_magic(source):
         return FrameFiles(_matching(source))
     if not path.exists():
-        raise InputError(f"{path}: there is no such video, folder or pattern")
+        raise InputError(f"{path}: there is no such video, folder or pattern; check the name")
     if path.suffix.lower() in FRAME_SUFFIXES:
         raise InputError(f"{path}: is a single image; give a video file, a folder of frames, or a pattern in quotes")
     return VideoFrames(VideoFile(path))
@@ -110,25 +123,36 @@ def read_annotations(masks: Sequence[str], frames: FrameFiles | VideoFrames, def
     Args:
       masks: 'FILE', of frame `default`, or 'FRAME=FILE', where FRAME is a frame's name or its number from 0.
       frames: the video.
-      default: a frame index.
+      default: a frame index, or LAST where it is not known yet which that is.
 
     Raises:
-      InputError: no such frame, two masks of one frame, a file that is no label map or shows no object.
+      InputError: no such frame, two masks of one frame, a file that is no label map, shows no object, or is not as large
+        as the first frame.
     """
+    size = frames.size()
     names = {frames.name(index): index for index in range(frames.frame_count)} if isinstance(frames, FrameFiles) else {}
     annotations: dict[int, LabelMap] = {}
     for text in masks:
-        place, separator, file = text.partition("=")
-        if not separator or Path(text).exists():
-            place, file = "", text
-        index = default if not place else names.get(place, int(place) if place.isdecimal() else -1)
-        if index < 0 or (frames.frame_count and index >= frames.frame_count):
-            last = f" to {frames.name(frames.frame_count - 1)}" if frames.frame_count else ""
+        place, file = split_mask(text)
+        index = default if not place else names.get(place, int(place) if place.isdecimal() else None)
+        if index is None or (isinstance(frames, FrameFiles) and index >= frames.frame_count):
+            last = f" to {frames.name(frames.frame_count - 1)}" if isinstance(frames, FrameFiles) else ""
             raise InputError(f"--mask {text}: there is no frame {place!r}; frames are called {frames.name(0)}{last}")
         if index in annotations:
-            raise InputError(f"--mask {text}: frame {frames.name(index)} has a mask already; give one for each frame")
+            raise InputError(f"--mask {text}: that frame has a mask already; give one for each frame")
         labels = read_mask(file)
+        if labels.shape != size:
+            raise InputError(
+                f"{file}: is {describe_size(labels.shape)} but the frames are {describe_size(size)}; scale it "
+                "with nearest neighbour only"
+            )
         if not np.isin(labels, (0, IGNORE), invert=True).any():
             raise InputError(f"{file}: shows no object: every pixel is 0 (background) or 255 (not known)")
         annotations[index] = labels
     return annotations
+
+
+def split_mask(text: str) -> tuple[str, str]:
+    """'FRAME=FILE' -> (frame, file); without a frame, or where a file has that very name, ('', file)."""
+    place, separator, file = text.partition("=")
+    return (place, file) if separator and not Path(text).exists() else ("", text)

@@ -19,6 +19,7 @@ from munet_jax.files import atomic_path
 from munet_jax.inference.prediction import Prediction
 
 MASKS, PROBABILITIES, OBJECTS = "masks", "probabilities", "objects.json"
+ROWS = ".frames"  # one JSON file a frame, so that a run which is cut off loses none
 
 
 class Results:
@@ -31,7 +32,7 @@ class Results:
     def __init__(self, folder: Path, *, probabilities: bool) -> None:
         """Nothing is written yet."""
         self.folder, self.probabilities = folder, probabilities
-        self.rows = folder / ".frames"  # one JSON file a frame, so that a run which is cut off loses none
+        self.rows = folder / ROWS
 
     def add(self, name: str, prediction: Prediction) -> None:
         """Write one frame's; the prediction has its probabilities."""
@@ -62,9 +63,6 @@ class Results:
             for number, name in enumerate(names):
                 file.write(("," if number else "") + "\n" + (self.rows / f"{name}.json").read_text())
             file.write("\n]}\n")
-        for name in names:
-            (self.rows / f"{name}.json").unlink()
-        self.rows.rmdir()
         return path
 
     def _write_grey(self, path: Path, grey: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 
 from munet_jax.array_types import Array, Float
 from munet_jax.data.masks import IGNORE
+from munet_jax.inference_options import MOST_OBJECTS
 
 OUTPUTS = ("labels", "probabilities", "uncertainty", "displacement", "attention")
 
@@ -43,6 +45,11 @@ class Prediction:
     def without_probabilities(self) -> Prediction:
         """The same for who did not ask for them."""
         return dataclasses.replace(self, probabilities=None)
+
+
+def label_dtype(ids: Iterable[int]) -> type[np.generic]:
+    """Of label maps with these ids: uint8 where they fit."""
+    return np.int32 if max(ids, default=0) > MOST_OBJECTS else np.uint8
 
 
 @jax.jit

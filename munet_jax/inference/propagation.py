@@ -5,14 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from munet_jax.array_types import Float
 from munet_jax.errors import InputError
 from munet_jax.files import atomic_path
-from munet_jax.inference.prediction import Prediction
+from munet_jax.inference.prediction import Prediction, label_dtype
 from munet_jax.inference.segmenter import VideoSegmenter
 
 DIRECTIONS = ("forward", "backward", "both")
@@ -24,7 +24,7 @@ Annotation: TypeAlias = np.ndarray | tuple[np.ndarray, Sequence[int]]
 
 def propagate(
     segmenter: VideoSegmenter,
-    frames: Sequence[np.ndarray] | Iterable[np.ndarray],
+    frames: Any,
     annotations: Mapping[int, Annotation],
     *,
     direction: str = "both",
@@ -38,8 +38,8 @@ def propagate(
 
     Args:
       segmenter: is reset first.
-      frames: RGB [h, w, 3] each. 'forward' takes any iterable; the others need a sequence, which may read its frames
-        from files when it is asked for them, since frames are looked at one at a time.
+      frames: RGB [h, w, 3] each. 'forward' takes any iterable; the others need something with a length that can be asked for
+        a frame by number, and may read it from a file then, since frames are looked at one at a time.
       annotations: by frame index, a label map [h, w] or (label map, ids), as `VideoSegmenter.step` takes them.
       direction: 'forward', 'backward' or 'both'. With 'both' a frame between two annotated ones has the average of both passes,
         the nearer annotation counting more; before the first one and after the last one there is one pass alone. The backward
@@ -58,14 +58,13 @@ def propagate(
         raise InputError("no frame is annotated: at least one label map is needed")
     if min(annotations) < 0:
         raise InputError(f"there is no frame {min(annotations)} to annotate: frames are counted from 0")
-    if isinstance(frames, Sequence):
+    if hasattr(frames, "__len__") and hasattr(frames, "__getitem__"):
         _check_inside(annotations, len(frames))
     elif direction != "forward":
         raise InputError(f"direction '{direction}' needs frames that can be asked for by number, such as a list")
     if direction == "forward":
         yield from _forward(segmenter, frames, annotations, outputs)
     else:
-        assert isinstance(frames, Sequence)
         if direction == "backward":
             yield from _backward(segmenter, frames, annotations, outputs, len(frames) - 1)
         else:
@@ -89,7 +88,7 @@ def _forward(
 
 def _backward(
     segmenter: VideoSegmenter,
-    frames: Sequence[np.ndarray],
+    frames: Any,
     annotations: Mapping[int, Annotation],
     outputs: Sequence[str],
     last: int,
@@ -116,7 +115,7 @@ def run_pass(
 
 def _both(
     segmenter: VideoSegmenter,
-    frames: Sequence[np.ndarray],
+    frames: Any,
     annotations: Mapping[int, Annotation],
     outputs: Sequence[str],
     folder: Path,
@@ -174,7 +173,7 @@ def fuse(forward: Prediction, backward: Prediction, share: float | int) -> Predi
     background = np.clip(1.0 - objects.sum(axis=-1, keepdims=True), 0.0, None)
     probabilities = np.concatenate([background, objects], axis=-1)
     probabilities /= probabilities.sum(axis=-1, keepdims=True)
-    names = np.array([0, *ids], forward.labels.dtype)
+    names = np.array([0, *ids], label_dtype(ids))
     return Prediction(
         names[probabilities.argmax(axis=-1)],
         ids,
@@ -207,4 +206,6 @@ def _background(size: tuple[int, ...], index: int, outputs: Sequence[str]) -> Pr
 
 def _check_inside(annotations: Collection[int], count: int) -> None:
     if max(annotations) >= count:
-        raise InputError(f"frame {max(annotations)} is annotated, but the video has {count} frames (0 to {count - 1})")
+        raise InputError(
+            f"frame {max(annotations)} is annotated, but the video has {count} frames (0 to {count - 1}); correct the number"
+        )

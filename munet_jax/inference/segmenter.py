@@ -18,11 +18,12 @@ from munet_jax.compiles import COMPILES
 from munet_jax.data.masks import IGNORE
 from munet_jax.errors import InputError
 from munet_jax.inference.budget import check_budget
-from munet_jax.inference.checks import MOST_OBJECTS, check_frame, check_mask, check_options
+from munet_jax.inference.checks import check_frame, check_mask, check_options
 from munet_jax.inference.geometry import Geometry, create_geometry, fit_frame, fit_masks, map_to_source, masks_to_source
-from munet_jax.inference.prediction import OUTPUTS, Prediction, impose, winner
+from munet_jax.inference.prediction import OUTPUTS, Prediction, impose, label_dtype, winner
 from munet_jax.inference.saved_state import pack_stream, unpack_stream
 from munet_jax.inference.stream import Step, Stream, create_settings
+from munet_jax.inference_options import MOST_OBJECTS
 from munet_jax.models import MUNet
 from munet_jax.models.memory import FRAME_BUCKETS, EveryK
 
@@ -55,6 +56,7 @@ class VideoSegmenter:
         self._slots: tuple[int, ...] = ()  # the id in each, or NOBODY
         self._size: tuple[int, int] | None = None
         self._streams: list[Stream] = []
+        self._whole = True  # False after a step that was interrupted: its memory is gone
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -93,6 +95,7 @@ class VideoSegmenter:
           InputError: first frame without a mask, sizes that differ, frames or masks of another kind, more objects than
             `inference.max_objects`, too little memory. The segmenter is then as it was before the call.
         """
+        self._check_whole()
         self._check(frame, mask, outputs)
         given = () if mask is None else self._given_ids(mask, object_ids)
         compiled, start, before = COMPILES.count, time.perf_counter(), self.shapes
@@ -100,7 +103,9 @@ class VideoSegmenter:
         new = tuple(i for i in sorted(set(given)) if i not in self._slots)
         self._open(frame.shape[:2], new)
         known = np.pad(known, (0, len(self._slots) - known.size))
+        self._whole = False
         prediction = self._step(frame, mask, given, known, new, outputs)
+        self._whole = True
         if COMPILES.count > compiled:
             self._log_compilation(COMPILES.count - compiled, time.perf_counter() - start, before)
         return prediction
@@ -111,6 +116,7 @@ class VideoSegmenter:
         Raises:
           InputError: an id that is not followed.
         """
+        self._check_whole()
         unknown = sorted(set(map(int, object_ids)) - set(self.object_ids))
         if unknown:
             raise InputError(f"there is no object {unknown[0]} to remove; followed are {list(self.object_ids)}")
@@ -119,7 +125,7 @@ class VideoSegmenter:
             stream.keep(np.array([i != NOBODY for i in self._slots]))
 
     def warmup(self, size: tuple[int, int], objects: int = 1) -> None:
-        """Compile everything that a video of frames of `size` (height, width) with that many objects will need.
+        """Compile what a video of uint8 frames of `size` (height, width) with that many objects will need for its labels.
 
         Afterwards the segmenter is as after `reset()`.
         """
@@ -140,6 +146,7 @@ class VideoSegmenter:
 
     def save_state(self) -> dict[str, np.ndarray]:
         """Everything that the next frame depends on, as named arrays for `np.savez`; the network is not in it."""
+        self._check_whole()
         state = {
             "config": np.array(self._fingerprint),
             "size": np.array(self._size or (), np.int64),
@@ -171,6 +178,10 @@ class VideoSegmenter:
             prefix = f"{number}/"
             unpack_stream(stream, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
+    def _check_whole(self) -> None:
+        if not self._whole:
+            raise InputError("the last step was interrupted and its memory is gone; call reset() or load_state()")
+
     @property
     def _fingerprint(self) -> str:
         described = {"model": self.config.model.to_dict(), "inference": self.config.inference.to_dict()}
@@ -198,7 +209,8 @@ class VideoSegmenter:
             slots[number] = i
         if not self._streams or len(slots) > len(self._slots):
             geometries = self._geometries((size[0], size[1]))
-            check_budget(self.model, self.settings, geometries, len(slots), self.config.inference)
+            held = sum(stream.held_bytes for stream in self._streams)
+            check_budget(self.model, self.settings, geometries, len(slots), self.config.inference, held=held)
         if not self._streams:
             self._size = (size[0], size[1])
             self._streams = self._create_streams()
@@ -268,8 +280,7 @@ class VideoSegmenter:
                 moved = map_to_source(stream.displacement(step, previous.reduced), geometry)
                 enlarged = np.array(geometry.size[::-1], np.float32) / geometry.work[::-1]
                 result["displacement"] = np.asarray(moved) * enlarged
-        wide = max(self._slots, default=0) > MOST_OBJECTS
-        ids = np.array([0, *self._slots], np.int32 if wide else np.uint8)
+        ids = np.array([0, *self._slots], label_dtype(self._slots))
         return Prediction(ids[np.asarray(winner(probabilities))], self.object_ids, self.frame_index, **result)
 
     def _check(self, frame: np.ndarray, mask: np.ndarray | None, outputs: Sequence[str]) -> None:
@@ -282,7 +293,7 @@ class VideoSegmenter:
         if self._size not in (None, (height, width)):
             raise InputError(
                 f"frame {number} is {width} x {height} but the video began with "
-                f"{self._size[1]} x {self._size[0]}; call reset() to start another video"
+                f"{self._size[1]} x {self._size[0]}; resize it, or call reset() to start another video"
             )
         if mask is None and not self.object_ids:
             raise InputError(f"frame {number} needs a mask: nothing says yet what to follow")
@@ -301,7 +312,7 @@ class VideoSegmenter:
         if count > self.max_objects:
             raise InputError(
                 f"the mask brings the video to {count} objects and inference.max_objects is {self.max_objects}; "
-                "raise it (--config.inference.max_objects), or merge objects in the mask"
+                "raise it (munet segment --max-objects), or merge objects in the mask"
             )
         return given
 

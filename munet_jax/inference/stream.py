@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -193,6 +194,11 @@ class Stream:
             jnp.asarray(objects[None]), jnp.asarray(given[None]), jnp.int32(slot),
         )  # fmt: skip
         self.masks = masks
+
+    @property
+    def held_bytes(self) -> int:
+        """Of its memory now."""
+        return sum(x.nbytes for x in jax.tree.leaves(self.bank))
 
     def make_slots(self, objects: int) -> None:
         """Room for more objects."""

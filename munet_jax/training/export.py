@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from munet_jax.errors import InputError
+from munet_jax.inference_options import fill_options
 from munet_jax.models import MUNet, create_model
 from munet_jax.training.checkpoints import NEWEST
 from munet_jax.training.restore import trained_variables
@@ -46,6 +47,7 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[MUNet, dict[str, Any], C
         variables, _ = trained_variables(config, path)
     else:
         variables, config = read_weights(path)
+    fill_options(config)
     return create_model(config.model), variables, config
 
 

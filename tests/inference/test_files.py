@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -21,9 +22,10 @@ from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.video_files import VideoFile, write_video
 from munet_jax.errors import InputError, Stopped
 from munet_jax.inference import VideoSegmenter, files, propagate
-from munet_jax.inference.files import Options, segment_files
+from munet_jax.inference.files import segment_files
 from munet_jax.inference.inputs import open_input, read_annotations
 from munet_jax.inference.outputs import run_lengths
+from munet_jax.inference.results_folder import Options
 from munet_jax.weights import write_weights
 from tests.inference.conftest import settings
 
@@ -219,8 +221,6 @@ def test_a_run_that_is_killed_goes_on_and_gives_the_same_files(tree: Path, tmp_p
         command("killed", "--continue"), env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     assert more.returncode == 0, more.stderr
-    for hidden in tmp_path.glob("*/masks/.*"):
-        hidden.unlink()  # the half of a mask that was being written
     assert equal_folders(tmp_path / "whole", tmp_path / "killed")
 
 
@@ -228,9 +228,56 @@ def test_a_video_of_another_run_is_not_continued(segmenter: Create, tree: Path, 
     segment(segmenter, tree, tmp_path / "out", overlays=())
     with pytest.raises(InputError, match="was begun with another masks; give the same"):
         segment(segmenter, tree, tmp_path / "out", "later.png", existing="continue")
+    other = segmenter()
+    other.variables = jax.tree.map(lambda x: x + 1, other.variables)
+    with pytest.raises(InputError, match="was begun with another weights"):
+        segment(lambda: other, tree, tmp_path / "out", existing="continue")
     (tmp_path / "out" / "mine.txt").write_text("stays")
     segment(segmenter, tree, tmp_path / "out", "later.png", existing="overwrite", overlays=())
     assert (tmp_path / "out" / "mine.txt").exists()
+
+
+def test_what_a_killed_writer_left_is_removed(segmenter: Create, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    segment(segmenter, tree, out, overlays=())
+    for name in (".frames/.shot 1.0123456789ab.json", "masks/.shot 2.0123456789ab.png", "..state.0123456789ab.npz"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("half")
+    assert segment(segmenter, tree, out, overlays=(), existing="continue") is None
+    assert {path.name for path in out.iterdir()} == {".run.json", "masks", "objects.json"}
+    assert not list((out / "masks").glob(".*"))
+
+
+def test_overwriting_removes_nothing_before_everything_else_is_right(
+    segmenter: Create, tree: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    segment(segmenter, tree, out, overlays=())
+    corrected = out / "masks" / "shot 4.png"
+    with pytest.raises(InputError, match="is one of the results that --overwrite would remove; copy it"):
+        segment(segmenter, tree, out, "first.png", f"3={corrected}", existing="overwrite")
+    with pytest.raises(InputError, match="no such file"):
+        segment(segmenter, tree, out, "nothing.png", existing="overwrite")
+    assert len(masks_of(out)) == 12
+    dataset = tmp_path / "dataset"
+    write_mask(dataset / "masks" / "0.png", read_mask(tree / "first.png"))
+    for existing in ("refuse", "overwrite", "continue"):
+        with pytest.raises(InputError, match="has masks, which is not of munet segment; name another folder"):
+            segment(segmenter, tree, dataset, existing=existing)
+    assert (dataset / "masks" / "0.png").exists()
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(InputError, match="cannot be written to .*--out"):
+        segment(segmenter, tree, file / "out")
+
+
+def test_a_mask_that_was_repainted_is_another_run(segmenter: Create, tree: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.png"
+    write_mask(mask, read_mask(tree / "first.png"))
+    segment(segmenter, tree, tmp_path / "out", str(mask), overlays=())
+    write_mask(mask, read_mask(tree / "later.png"))
+    with pytest.raises(InputError, match="begun with another masks"):
+        segment(segmenter, tree, tmp_path / "out", str(mask), existing="continue")
 
 
 def test_a_full_disk_leaves_what_was_written(
@@ -248,11 +295,13 @@ def test_a_full_disk_leaves_what_was_written(
 
     monkeypatch.setattr(outputs, "write_mask", write)
     with pytest.raises(InputError, match="no space left; what was written stays readable.*--continue"):
-        segment(segmenter, tree, tmp_path / "out", overlays=())
+        segment(segmenter, tree, tmp_path / "out", overlays=(), save_every=0)
     assert len(masks_of(tmp_path / "out")) == 4
     monkeypatch.undo()
     segment(segmenter, tree, tmp_path / "out", overlays=(), existing="continue")
-    assert len(masks_of(tmp_path / "out")) == 12
+    segment(segmenter, tree, tmp_path / "whole", overlays=())
+    for name, mask in masks_of(tmp_path / "whole").items():
+        np.testing.assert_array_equal(masks_of(tmp_path / "out")[name], mask)
 
 
 def test_a_damaged_video_keeps_what_came_before(segmenter: Create, tree: Path, tmp_path: Path) -> None:
@@ -278,6 +327,29 @@ def test_a_damaged_video_keeps_what_came_before(segmenter: Create, tree: Path, t
         segment(segmenter, tree, tmp_path / "out", "double.png", source=str(whole), overlays=())
     assert 1 <= len(masks_of(tmp_path / "out")) < 8
     assert (tmp_path / "out" / ".state.npz").exists()
+
+
+def test_a_trimmed_video_shows_fewer_frames_than_its_index_has(tree: Path, tmp_path: Path) -> None:
+    """As phones trim: an edit list hides the first frames."""
+    trimmed = tmp_path / "trimmed.mp4"
+    with av.open(str(tree / "clip.mp4")) as source, av.open(str(trimmed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                packet.pts -= 3 * 1024  # shown before time 0, so that the muxer writes an edit list
+                packet.dts -= 3 * 1024
+                target.mux(packet)
+    video = VideoFile(trimmed)
+    assert 0 < len(list(video)) < video.expected == 8
+
+
+def test_a_codec_that_nobody_here_knows_is_named(tree: Path, tmp_path: Path) -> None:
+    content = (tree / "clip.mp4").read_bytes()
+    place = content.rindex(b"avc1")
+    (tmp_path / "odd.mp4").write_bytes(content[:place] + b"zzzz" + content[place + 4 :])
+    with pytest.raises(InputError, match=r"no decoder for its codec here \(zzzz\); convert it with: ffmpeg"):
+        VideoFile(tmp_path / "odd.mp4")
 
 
 def test_a_turned_phone_video_is_upright(tree: Path, tmp_path: Path) -> None:
@@ -323,7 +395,7 @@ def test_patterns(tree: Path, tmp_path: Path) -> None:
 def test_frames_and_masks_that_are_refused(segmenter: Create, tree: Path, tmp_path: Path, video: Any) -> None:
     frames, _ = video
     for name, image, reason in (
-        ("sizes", PILImage.new("RGB", (70, 56)), "frame 1 is 70 x 56 but the video began with 72 x 56"),
+        ("sizes", PILImage.new("RGB", (70, 56)), "frame called 1: frame 1 is 70 x 56 but the video began with 72 x 56"),
         ("wide", PILImage.fromarray(np.zeros((56, 72), np.uint16)), "more than 8 bits"),
     ):
         folder = tmp_path / name
@@ -340,8 +412,13 @@ def test_frames_and_masks_that_are_refused(segmenter: Create, tree: Path, tmp_pa
     segment(segmenter, tree, tmp_path / "grey_out", source=str(grey), overlays=())
     assert len(masks_of(tmp_path / "grey_out")) == 3
     write_mask(tmp_path / "none.png", np.zeros((56, 72), np.uint8))
-    with pytest.raises(InputError, match="none.png: shows no object"):
-        segment(segmenter, tree, tmp_path / "out", str(tmp_path / "none.png"))
+    for mask, reason in (
+        (tmp_path / "none.png", "none.png: shows no object"),
+        (tree / "double.png", "double.png: is 144 x 112 but the frames are 72 x 56"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            segment(segmenter, tree, tmp_path / "out", str(mask))
+    segment(segmenter, tree, tmp_path / "out", overlays=())  # what ended before its first mask is in nobody's way
 
 
 def test_the_command_passes_its_options_on(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Objects that come and go, views, saved states, compilations, and what the segmenter must not depend on."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from munet_jax.inference import budget
 from munet_jax.inference.geometry import create_geometry
 from munet_jax.inference.segmenter import VideoSegmenter, slot_bucket
 from munet_jax.inference.stream import memorise_step, query_step
+from munet_jax.inference_options import fill_options
 
 Create = Callable[..., VideoSegmenter]
 ALL = ("labels", "probabilities", "uncertainty", "displacement", "attention")
@@ -221,6 +223,38 @@ def test_many_objects_with_large_ids(segmenter: Create, video: Any) -> None:
     assert prediction.probabilities.shape == (56, 72, 21)
 
 
+def test_a_step_that_was_interrupted_is_not_silently_forgotten(
+    segmenter: Create, video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, labels = video
+    stream = segmenter()
+    stream.step(frames[0], labels[0])
+    state = stream.save_state()
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("munet_jax.inference.stream.memorise_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stream.step(frames[1])
+    monkeypatch.undo()
+    for call in (lambda: stream.step(frames[1]), lambda: stream.remove([1]), stream.save_state):
+        with pytest.raises(InputError, match=r"call reset\(\) or load_state\(\)"):
+            call()
+    stream.load_state(state)
+    assert stream.step(frames[1]).frame_index == 1
+
+
+def test_options_of_an_older_config_are_filled_in() -> None:
+    config = testing.get_config()
+    with config.unlocked():
+        del config.inference["read_chunk"]
+    config.inference.max_size = 99
+    fill_options(config)
+    assert config.inference.read_chunk == 2048
+    assert config.inference.max_size == 99
+
+
 def test_too_little_memory_says_what_to_lower(
     segmenter: Create, video: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
@@ -249,7 +283,7 @@ def test_following_the_advice_is_enough(segmenter: Create) -> None:
     capacity = int(advice.split("memory_capacity to ")[1].split()[0])
     smaller = [create_geometry((480, 640), max_size=side)]
     assert budget.estimate(stream.model, settings, smaller, 4).total <= whole * 0.7
-    policy = type(settings.policy)(settings.policy.interval, capacity)
+    policy = dataclasses.replace(settings.policy, capacity=capacity)
     assert budget.estimate(stream.model, settings._replace(policy=policy), geometries, 4).total <= whole * 0.7
     assert (budget.available_memory() or 0) > 1e8
 

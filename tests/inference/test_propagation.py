@@ -103,6 +103,15 @@ def test_an_object_that_one_pass_knows_is_as_that_one_says() -> None:
     np.testing.assert_allclose(alone.probabilities[0, 0], np.array([0.25, 0.75]), atol=1e-6)
 
 
+def test_large_ids_and_frames_in_one_array(segmenter: Create, video: Any) -> None:
+    frames, labels = video
+    large = np.where(labels[3] == 1, 300, 0).astype(np.int32)
+    got = labels_of(propagate(segmenter(), np.stack(frames), {3: large}))
+    assert list(got) == list(range(8))
+    assert got[0].dtype == np.int32
+    assert set(np.unique(got[7])) <= {0, 300}
+
+
 def test_how_much_each_pass_counts() -> None:
     annotations = [2, 6, 7]
     shares = [nearness(number, annotations) for number in (0, 1, 3, 4, 5)]
