@@ -319,7 +319,8 @@ class VideoSegmenter:
     def _log_compilation(self, programs: int, seconds: float, before: Mapping[str, Any]) -> None:
         after = self.shapes
         changed = [f"{name} {before[name]} -> {after[name]}" for name in after if after[name] != before[name]]
-        reason = ", ".join(changed) or "asked for the first time"
+        same = ", ".join(f"{name} {after[name]}" for name in after)
+        reason = ", ".join(changed) or f"asked for the first time with {same}"
         LOG.info("frame %d: compiled %d programs in %.1f s (%s)", self.frame_index, programs, seconds, reason)
 
 
