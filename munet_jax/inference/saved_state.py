@@ -25,7 +25,7 @@ def pack_stream(stream: Stream) -> dict[str, np.ndarray]:
     parts = {f"bank.{name}": array for name, array in stream.bank._asdict().items()}
     parts |= {f"carried.{name}": array for name, array in stream.carried._asdict().items()}
     for name, array in (parts | {"masks": stream.masks}).items():
-        host = np.asarray(array)
+        host = np.array(array)  # a copy: a view would keep the next step from using the memory again
         if host.dtype == BFLOAT16:
             state[name + _MARK] = host.view(np.uint16)
         else:
