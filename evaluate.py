@@ -11,6 +11,10 @@ DATA_ROOT = flags.DEFINE_string("data_root", None, "The data set's folder, as it
 STEP = flags.DEFINE_string(
     "step", "newest", "The checkpoint to take: a step, 'newest', or 'best' (on the held-out videos)."
 )
+ZIP = flags.DEFINE_bool("zip", False, "Pack the masks as the benchmark's server takes them, and verify the zip.")
+AGAIN = flags.DEFINE_bool(
+    "again", False, "Segment videos again that an earlier call with the same checkpoint and config finished."
+)
 
 
 def main(_: list[str]) -> None:
@@ -19,7 +23,7 @@ def main(_: list[str]) -> None:
     from munet_jax.scripts import read_config
 
     config = read_config(CONFIG, DATA_ROOT.value, training=False)
-    evaluate(config, Path(WORKDIR.value), step=STEP.value)
+    evaluate(config, Path(WORKDIR.value), step=STEP.value, submission=ZIP.value, again=AGAIN.value)
 
 
 if __name__ == "__main__":

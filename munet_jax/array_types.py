@@ -14,8 +14,9 @@ through jaxtyping's import hook; users pay nothing for it.
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array
+
+from munet_jax.host_types import BinaryMask, Bool, Float, Image, Int, LabelMap, UInt8
 
 # Device arrays.
 FrameBatch = Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
@@ -33,11 +34,6 @@ Uncertainty = Float[Array, "b h w 1"]
 ClassLogits = Float[Array, "b h w c"]
 Scalar = Float[Array, ""]
 Inside = Int[Array, "4"]  # where the picture lies in a padded frame: top, left, height, width in pixels
-
-# Host arrays.
-Image = UInt8[np.ndarray, "h w 3"]
-LabelMap = UInt8[np.ndarray, "h w"]
-BinaryMask = Bool[np.ndarray, "h w"]
 
 __all__ = [
     "AnyMap", "Array", "BinaryMask", "Bool", "ClassLogits", "ClipBatch", "CostVolume", "Displacement", "FeatureMap",

@@ -11,11 +11,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from munet_jax.array_types import LabelMap
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.images import describe_size, image_size, list_images, natural_key
 from munet_jax.data.masks import IGNORE, read_mask
 from munet_jax.errors import InputError
+from munet_jax.host_types import LabelMap
 
 THREADS = 4
 

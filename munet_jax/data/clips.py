@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
+from munet_jax.host_types import Image, LabelMap
 
 
 @dataclasses.dataclass(frozen=True)

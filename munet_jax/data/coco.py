@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.clips import Video
 from munet_jax.data.images import read_image
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.trees import is_unsafe
 from munet_jax.errors import InputError
+from munet_jax.host_types import Image, LabelMap
 
 MAX_OBJECTS = 254
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image as PILImage
 
-from munet_jax.array_types import BinaryMask, Float, Image
 from munet_jax.data.still_motion import Course
 from munet_jax.data.transforms import (
     Matrix,
@@ -19,6 +18,7 @@ from munet_jax.data.transforms import (
     warp_image,
     warp_mask,
 )
+from munet_jax.host_types import BinaryMask, Float, Image
 
 _VISIBLE = 128  # of alpha: where half of a pixel or more is the layer's, the pixel is
 

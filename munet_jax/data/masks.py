@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PILImage
 
-from munet_jax.array_types import Image, LabelMap, UInt8
 from munet_jax.data.images import WIDE_MODES, open_image
 from munet_jax.errors import InputError
 from munet_jax.files import atomic_path
+from munet_jax.host_types import Image, LabelMap, UInt8
 
 IGNORE = 255
 SOFT_THRESHOLD = 128
@@ -43,7 +43,7 @@ def davis_palette() -> UInt8[np.ndarray, "256 3"]:
     return _palette().copy()
 
 
-def read_mask(path: Path | str, *, objects: int | None = None) -> LabelMap:
+def read_mask(path: Path | str, *, objects: int | None = None, content: bytes | None = None) -> LabelMap:
     """Reads a label map, uint8 [h, w], with the ids that the file's author meant.
 
     * Palette images: the indices, all of them, 255 included.
@@ -54,16 +54,17 @@ def read_mask(path: Path | str, *, objects: int | None = None) -> LabelMap:
       are a binary mask.
 
     Args:
-      path: the file.
+      path: the file, or what errors call `content`.
       objects: how many objects the data has, where that is known. Larger ids are then an error; with `objects=1` any
         single value of a grey image other than 0 is object 1.
+      content: an encoded image that is read instead of the file.
 
     Raises:
       InputError: missing or damaged file, 16-bit pixels, transparency, anti-aliased or compressed masks (with the
         number of values found), colours that are not in the palette, ids above `objects`.
     """
     path = Path(path)
-    with open_image(path) as image:
+    with open_image(path, content) as image:
         labels = _decode(path, image, objects)
     if objects is not None:
         too_high = [int(value) for value in _values(labels) if objects < value < IGNORE]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from munet_jax.array_types import LabelMap, UInt8
 from munet_jax.data.masks import IGNORE
+from munet_jax.host_types import LabelMap, UInt8
 
 
 def pick_objects(

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.clips import Video
 from munet_jax.data.images import list_images, read_image
 from munet_jax.data.masks import read_mask, read_soft_mask
 from munet_jax.data.trees import is_unsafe, require_size
 from munet_jax.errors import InputError
+from munet_jax.host_types import Image, LabelMap
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from munet_jax.array_types import Float
 from munet_jax.data.transforms import Matrix, affine
 from munet_jax.errors import InputError
+from munet_jax.host_types import Float
 
 _BEND = 0.5  # of a path's middle, relative to its end
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from munet_jax.array_types import Float, Image, LabelMap
 from munet_jax.data.clips import ClipOptions, ClipSource, Video
 from munet_jax.data.layers import Layer, compose, fill_holes, middle_of
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.objects import pick_objects, slots_by_id
 from munet_jax.data.still_motion import Course, draw_course
 from munet_jax.data.transforms import Matrix, affine, draw_crop, warp_image, warp_labels
+from munet_jax.host_types import Float, Image, LabelMap
 
 # Colours, slots and validity of a clip's frames; and the number of slots in use.
 Frames = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.clips import ClipSource, Video
+from munet_jax.host_types import Image, LabelMap
 
 
 class Subset:

@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from munet_jax.array_types import BinaryMask, Float, Image, LabelMap
 from munet_jax.data.clips import Video
 from munet_jax.data.synthetic_rendering import (
     Body,
@@ -31,6 +30,7 @@ from munet_jax.data.synthetic_sensor import expose
 from munet_jax.data.synthetic_shapes import Course, Track, Wave, draw_shape
 from munet_jax.data.synthetic_textures import draw_background, draw_palette, draw_texture, flat_texture
 from munet_jax.errors import InputError
+from munet_jax.host_types import BinaryMask, Float, Image, LabelMap
 
 _LAYOUTS = 300  # tried for a video before its config is called impossible
 _LEAST_AREA = 0.01  # of the frame, for every object in frame 0

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image as PillowImage
 
-from munet_jax.array_types import BinaryMask, Float, Image, Int, LabelMap, UInt8
 from munet_jax.data.synthetic_shapes import Affine, Course, Points, Shape
 from munet_jax.data.synthetic_textures import Texture
+from munet_jax.host_types import BinaryMask, Float, Image, Int, LabelMap, UInt8
 
 Layers = UInt8[np.ndarray, "h w"]
 Counts = Int[np.ndarray, " n"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from munet_jax.array_types import Image
+from munet_jax.host_types import Image
 
 # Added to the seeds of a video, so that its noise is not the randomness of its layout.
 _STREAM = 7

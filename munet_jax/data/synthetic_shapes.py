@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from munet_jax.array_types import Float
+from munet_jax.host_types import Float
 
 Points = Float[np.ndarray, "*points"]
 

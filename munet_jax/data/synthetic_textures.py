@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image as PillowImage
 
-from munet_jax.array_types import Float, UInt8
+from munet_jax.host_types import Float, UInt8
 
 Texture = UInt8[np.ndarray, "_ _ 3"]  # square; each of a scene has a size of its own
 Colour = tuple[int, int, int]

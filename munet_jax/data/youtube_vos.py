@@ -48,7 +48,7 @@ class YouTubeVosSource(TreeSource):
         folder = Path(root).expanduser() / split
         if not folder.is_dir():
             raise InputError(f"{folder}: there is no such folder; give the folder that holds train and valid")
-        meta = _read_meta(folder / "meta.json")
+        meta = read_meta(folder / "meta.json")
         videos = [_list(folder, video, objects, frames) for video, objects in meta.items()]
         super().__init__(name or f"youtube_vos-{split}-{frames}", videos)
 
@@ -66,8 +66,12 @@ def _list(folder: Path, video: str, objects: Mapping[int, Mapping[str, Any]], fr
     )
 
 
-def _read_meta(path: Path) -> dict[str, dict[int, Mapping[str, Any]]]:
-    """{video: {object id: {"category", "frames"}}} of a checked meta.json."""
+def read_meta(path: Path) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """{video: {object id: {"category", "frames"}}} of a checked meta.json.
+
+    Raises:
+      InputError: the file is missing, not of this form, or has ids or names that cannot be.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

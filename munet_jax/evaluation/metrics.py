@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import PIL.Image
 from jaxtyping import Float, Shaped
 
-from munet_jax.array_types import LabelMap, UInt8
 from munet_jax.errors import InputError
+from munet_jax.host_types import BinaryMask, UInt8
 
 IGNORE = 255
 """The id that label maps use for 'do not score'; never an object."""
@@ -54,7 +55,7 @@ def region_similarity(annotation: Mask, segmentation: Mask) -> float | Scores:
     Raises:
       InputError: the shapes differ, or are neither [h, w] nor [t, h, w].
     """
-    return _per_frame(_region_similarity, annotation, segmentation)
+    return _per_frame(lambda a, s: _region_similarity(_crop(a, s)), annotation, segmentation)
 
 
 def boundary_accuracy(annotation: Mask, segmentation: Mask, *, tolerance: float | int = TOLERANCE) -> float | Scores:
@@ -76,7 +77,9 @@ def boundary_accuracy(annotation: Mask, segmentation: Mask, *, tolerance: float 
     """
     if not tolerance >= 0:
         raise InputError(f"tolerance is {tolerance}; it must be 0 or more")
-    return _per_frame(lambda a, s: _boundary_accuracy(a, s, tolerance), annotation, segmentation)
+    return _per_frame(
+        lambda a, s: _boundary_accuracy(_crop(a, s), _radius(a.shape, tolerance)), annotation, segmentation
+    )
 
 
 def statistics(values: Scores) -> Statistics:
@@ -102,9 +105,17 @@ def statistics(values: Scores) -> Statistics:
     )
 
 
-def objects_in(labels: LabelMap) -> tuple[int, ...]:
-    """The object ids of a label map in rising order; background (0) and 'ignore' (255) are none."""
-    return tuple(int(i) for i in np.unique(labels) if i not in (0, IGNORE))
+def objects_in(labels: UInt8[np.ndarray, "_ _"], *, ignore: int | None = IGNORE) -> tuple[int, ...]:
+    """The object ids of a label map uint8 [h, w] in rising order; background (0) and `ignore` are none."""
+    # Pillow counts bytes ten times faster than np.unique sorts them.
+    counts = PIL.Image.fromarray(labels).histogram()
+    return tuple(i for i, count in enumerate(counts) if count and i not in (0, ignore))
+
+
+def object_scores(annotation: BinaryMask, segmentation: BinaryMask) -> tuple[float, float]:
+    """J and F of one object in one frame, in one go; masks bool [h, w] of the same size."""
+    codes = _crop(annotation, segmentation)
+    return _region_similarity(codes), _boundary_accuracy(codes, _radius(annotation.shape, TOLERANCE))
 
 
 def _per_frame(
@@ -125,19 +136,23 @@ def _as_bool(mask: np.ndarray) -> np.ndarray:
     return mask if mask.dtype == np.bool_ else mask != 0
 
 
-def _region_similarity(annotation: np.ndarray, segmentation: np.ndarray) -> float:
-    union = np.count_nonzero(annotation | segmentation)
-    return np.count_nonzero(annotation & segmentation) / union if union else 1.0
+def _radius(shape: tuple[int, ...], tolerance: float | int) -> float | int:
+    """In pixels."""
+    return tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*shape))
 
 
-# Both boundaries travel as two bits of one byte: what is done to a map of codes (compare, dilate, cut out) is done to
-# both masks in one pass.
+# Both masks travel as two bits of one byte: what is done to a map of codes (compare, dilate, cut out) is done to both in
+# one pass.
 _ANNOTATION, _SEGMENTATION = 1, 2
 
 
-def _boundary_accuracy(annotation: np.ndarray, segmentation: np.ndarray, tolerance: float | int) -> float:
-    radius = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*annotation.shape))
-    boundaries = _boundaries(_crop(annotation, segmentation))
+def _region_similarity(codes: UInt8[np.ndarray, "h w"]) -> float:
+    union = np.count_nonzero(codes)
+    return np.count_nonzero(codes == (_ANNOTATION | _SEGMENTATION)) / union if union else 1.0
+
+
+def _boundary_accuracy(codes: UInt8[np.ndarray, "h w"], radius: float | int) -> float:
+    boundaries = _boundaries(codes)
     spread = _dilate(boundaries, radius)
     # Bit 0 of `matched`: annotation boundary near segmentation boundary; bit 1 the reverse.
     matched = boundaries & ((spread >> 1) | (spread << 1))
@@ -156,14 +171,13 @@ def _crop(annotation: np.ndarray, segmentation: np.ndarray) -> UInt8[np.ndarray,
     That pixel holds the boundary on the top and left of the object; on the bottom and right it keeps the last row and
     column of the cut from being taken for those of the image.
     """
-    rows = np.flatnonzero(annotation.any(1) | segmentation.any(1))
-    if not rows.size:
+    codes = annotation.view(np.uint8) | (segmentation.view(np.uint8) << 1)
+    columns = np.flatnonzero(np.bitwise_or.reduce(codes, axis=0))
+    if not columns.size:
         return np.zeros((1, 1), np.uint8)
-    height = slice(max(rows[0] - 1, 0), rows[-1] + 2)
-    annotation, segmentation = annotation[height], segmentation[height]
-    columns = np.flatnonzero(annotation.any(0) | segmentation.any(0))
-    width = slice(max(columns[0] - 1, 0), columns[-1] + 2)
-    return annotation[:, width].view(np.uint8) | (segmentation[:, width].view(np.uint8) << 1)
+    codes = codes[:, max(columns[0] - 1, 0) : columns[-1] + 2]
+    rows = np.flatnonzero(np.bitwise_or.reduce(codes, axis=1))
+    return codes[max(rows[0] - 1, 0) : rows[-1] + 2]
 
 
 def _boundaries(codes: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

@@ -1,140 +1,162 @@
-"""Evaluation of a split: segment every video frame by frame, write masks, score them, draw pictures."""
+"""Evaluation of a split: segment its videos, score the masks, draw pictures, and pack a submission where one is wanted."""
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-import time
-from collections.abc import Iterator
+import concurrent.futures
+import json
+import os
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from munet_jax.array_types import LabelMap
-from munet_jax.compiles import COMPILES
+import munet_jax
 from munet_jax.data.clips import ClipSource, Video
-from munet_jax.data.masks import read_mask, write_mask
+from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
 from munet_jax.errors import InputError
-from munet_jax.evaluation.pictures import MOTION_OUTPUTS, draw_pictures, middle_frame
-from munet_jax.evaluation.scoring import SequenceScore, score_sequence, summarise, write_results
-from munet_jax.inference.prediction import Prediction
+from munet_jax.evaluation.pictures import draw_pictures
+from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
+from munet_jax.evaluation.score import RESULTS_FILE, YOUTUBE_VOS_MEASURES, seen_categories
+from munet_jax.evaluation.scoring import (
+    SequenceScore,
+    frame_rows,
+    score_sequence,
+    seen_and_unseen,
+    summarise,
+    write_results,
+)
+from munet_jax.evaluation.split import MASKS, segment_split, speed
+from munet_jax.evaluation.submission import SUBMISSION_FILE, layout_of, write_submission
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
 from munet_jax.training.checkpoints import NEWEST
 from munet_jax.training.restore import trained_variables
 
 FOLDER = "evaluation"
-RESULTS_FILE = "results.json"
+SCORING_THREADS = 4
 
 
-@dataclasses.dataclass
-class Timing:
-    """Frames and seconds of one video, without its first frame and those in which XLA compiled something."""
-
-    frames: int = 0
-    model_seconds: float = 0.0
-    total_seconds: float = 0.0
-
-
-def evaluate(config: ConfigDict, workdir: Path, *, step: int | str = NEWEST) -> dict[str, Any]:
+def evaluate(
+    config: ConfigDict, workdir: Path, *, step: int | str = NEWEST, submission: bool = False, again: bool = False
+) -> dict[str, Any]:
     """Segment the split of `config.evaluation` with a trained model, score it, and leave everything in the workdir.
 
-    Writes workdir/evaluation/: masks/<video>/<frame>.png, results.json, and pictures of some videos.
+    Writes workdir/evaluation/: masks/<video>/<frame>.png, results.json, and pictures of some videos; with `submission` also
+    submission.zip. A split whose masks are not public has no scores: results.json then says so.
 
     Args:
       config: a config of configs/, the one that trained the model.
       workdir: a training run.
       step: of the checkpoint, or 'newest' or 'best'.
+      submission: whether to pack the masks as the benchmark's server wants them.
+      again: segment videos again that an earlier call with the same checkpoint and config finished.
 
     Returns:
       The content of results.json.
 
     Raises:
-      InputError: no such data or checkpoint, or a file of the data cannot be used.
+      InputError: no such data or checkpoint, a file of the data cannot be used, or the data is of no benchmark that takes
+        submissions.
     """
     source = create_source(config.evaluation)
+    layout = layout_of(config.evaluation) if submission else None
     variables, step = trained_variables(config, workdir, step)
-    segmenter = VideoSegmenter(create_model(config.model), variables, config)
-    folder = workdir / FOLDER
-    masks = folder / "masks"
-    scores: dict[str, SequenceScore] = {}
-    copied: dict[str, SequenceScore] = {}
-    timings: list[Timing] = []
-    pictures: list[Path] = []
-    merge = config.evaluation.merge_objects
-    progress = tqdm(range(len(source)), desc="evaluate", unit="video", mininterval=0.5 if sys.stderr.isatty() else 15.0)
-    for index in progress:
-        video = source.video(index)
-        drawn = index < config.evaluation.pictures and len(video.frame_names) > 1
-        shown = middle_frame(len(video.frame_names)) if drawn else None
-        timing, prediction = segment_video(segmenter, source, index, masks / video.name, shown=shown)
-        timings.append(timing)
-        if shown is not None and prediction is not None:
-            pictures += draw_pictures(source, index, masks / video.name, folder, (shown, prediction))
-        scores[video.name] = score_masks(source, index, read_masks(video, masks / video.name), merge=merge)
-        copied[video.name] = score_masks(source, index, first_mask(source, index), merge=merge)
-        progress.set_postfix({"J&F": f"{summarise(scores)['J&F']:.3f}"})
-    results = summarise(scores) | speed(timings) | {"step": step, "first_mask_copy": brief(summarise(copied))}
+    folder, devices = workdir / FOLDER, jax.local_devices()
+    made_with = fingerprint(config, variables, again)
+    model = create_model(config.model)
+    timings = segment_split(source, lambda: VideoSegmenter(model, variables, config), folder, made_with, devices)
+    results: dict[str, Any] = speed(list(timings.values()), devices)
+    results |= {"step": step, "config": config.to_dict(), "protocol": protocol_of(config).name}
+    results |= score_split(source, config, folder / MASKS)
     write_results(folder / RESULTS_FILE, results)
+    pictures = [
+        path
+        for index in range(min(config.evaluation.pictures, len(source)))
+        for path in draw_pictures(source, index, folder / MASKS, folder, (model, variables, config))
+    ]
     report(results, folder, pictures)
+    if layout is not None:
+        print(f"zip:      {write_submission(layout, folder / MASKS, folder / SUBMISSION_FILE)} (verified)")
     return results
 
 
-def segment_video(
-    segmenter: VideoSegmenter, source: ClipSource, index: int, folder: Path, *, shown: int | None = None
-) -> tuple[Timing, Prediction | None]:
-    """Segment one video from the label maps that give its objects and write a palette PNG per frame, as they come.
+def fingerprint(config: ConfigDict, variables: Any, again: bool) -> str:
+    """What masks depend on, as text: parameters, network, inference, data, this package's version."""
+    checksum = 0
+    for leaf in jax.tree.leaves(variables):
+        checksum = zlib.crc32(np.asarray(leaf).tobytes(), checksum)
+    sections = {name: config[name].to_dict() for name in ("model", "inference", "evaluation")}
+    for name in ("pictures", "after_training"):
+        del sections["evaluation"][name]
+    described: list[Any] = [munet_jax.__version__, checksum, sections]
+    if again:
+        described.append(os.urandom(8).hex())
+    return json.dumps(described, sort_keys=True)
 
-    Returns:
-      The timing, and the prediction of frame `shown` with its motion maps.
+
+def protocol_of(config: ConfigDict) -> Protocol:
+    """How a config's evaluation is scored."""
+    kind = config.evaluation.kind
+    if config.evaluation.merge_objects:
+        return DAVIS2016
+    if kind == "youtube_vos" or (kind == "tfds" and "youtube_vos" in config.evaluation.tfds.dataset):
+        return YOUTUBE_VOS
+    return GENERIC if kind == "folder" else DAVIS2017
+
+
+def score_split(source: ClipSource, config: ConfigDict, masks: Path) -> dict[str, Any]:
+    """Scores of written masks and of the first mask copied to all frames, or that there are none.
+
+    {"scored", "J", "F", "J&F", ..., "sequences", "first_mask_copy", "frames"}, and on YouTube-VOS what `seen_and_unseen`
+    gives. Videos of which nothing is known but what a method is given are not scored; where that is so of all of them,
+    "scored" is False and there are no numbers.
     """
-    video = source.video(index)
-    folder.mkdir(parents=True, exist_ok=True)
-    segmenter.reset()
-    timing = Timing()
-    kept = None
-    for number, name in enumerate(video.frame_names):
-        compiled, start = COMPILES.count, time.perf_counter()
-        try:
-            frame = source.frame(index, number)
-            mask, new = given_objects(source, index, number)
-            before = time.perf_counter()
-            outputs = MOTION_OUTPUTS if number == shown else ("labels",)
-            prediction = segmenter.step(frame, mask, new, outputs=outputs)
-        except InputError as error:
-            raise InputError(f"{source.name}/{video.name}, frame {name}: {error}") from error
-        done = time.perf_counter()
-        write_mask(folder / f"{name}.png", prediction.labels)
-        if number == shown:
-            kept = prediction
-        elif number and COMPILES.count == compiled:
-            timing.frames += 1
-            timing.model_seconds += done - before
-            timing.total_seconds += time.perf_counter() - start
-    return timing, kept
+    protocol = protocol_of(config)
+    videos = {index: source.video(index) for index in range(len(source)) if has_truth(source.video(index))}
+    if not videos:
+        return {"scored": False, "J": None, "F": None, "J&F": None, "sequences": {}}
+
+    def score(index: int) -> tuple[SequenceScore, SequenceScore]:
+        written = score_masks(source, index, read_masks(videos[index], masks / videos[index].name), protocol)
+        return written, score_masks(source, index, given_masks(source, index), protocol)
+
+    with concurrent.futures.ThreadPoolExecutor(min(SCORING_THREADS, os.cpu_count() or 1)) as pool:
+        pairs = list(pool.map(score, videos))
+    scores, copied = ({video.name: pair[k] for video, pair in zip(videos.values(), pairs, strict=True)} for k in (0, 1))
+    summary = summarise(scores) | {"first_mask_copy": brief(summarise(copied)), "frames": frame_rows(scores)}
+    if protocol == YOUTUBE_VOS:
+        summary |= seen_figures(summary, videos.values(), config)
+    return summary | {"scored": True}
 
 
-def given_objects(source: ClipSource, index: int, number: int) -> tuple[LabelMap | None, list[int] | None]:
-    """What a method is given with a frame: a label map [h, w] or None, and the ids that count in it; None counts all."""
-    first_frames = source.video(index).first_frames
-    if not first_frames:
-        return source.labels(index, number) if number == 0 else None, None
-    new = [identity for identity, frame in first_frames.items() if frame == number]
-    return (source.labels(index, number), new) if new else (None, None)
+def has_truth(video: Video) -> bool:
+    """Whether more is known than what a method is given."""
+    given = set(video.first_frames.values()) or {0}
+    return any(frame not in given for frame in video.annotated)
 
 
-def score_masks(source: ClipSource, index: int, masks: Iterator[np.ndarray], *, merge: bool) -> SequenceScore:
+def seen_figures(summary: Mapping[str, Any], videos: Collection[Video], config: ConfigDict) -> dict[str, Any]:
+    """YouTube-VOS's figures; None where there is no training set to say which categories are seen."""
+    categories = {video.name: dict(video.categories) for video in videos}
+    train = Path(config.evaluation.youtube_vos.root).expanduser() / "train" / "meta.json"
+    if not train.is_file() or not all(categories.values()):
+        return dict.fromkeys(YOUTUBE_VOS_MEASURES)
+    return seen_and_unseen(summary, categories, seen_categories(train))
+
+
+def score_masks(source: ClipSource, index: int, masks: Iterator[np.ndarray], protocol: Protocol) -> SequenceScore:
     """J and F of one video's masks, one per annotated frame."""
     video = source.video(index)
     annotations = (source.labels(index, number) for number in video.annotated)
     names = [video.frame_names[number] for number in video.annotated]
+    first = {identity: video.annotated.index(frame) for identity, frame in video.first_frames.items()}
     try:
-        return score_sequence(annotations, masks, names, merge_objects=merge)
+        return score_sequence(annotations, masks, names, protocol, first_frames=first)
     except InputError as error:
         raise InputError(f"{source.name}/{video.name}: {error}") from error
 
@@ -145,42 +167,41 @@ def read_masks(video: Video, folder: Path) -> Iterator[np.ndarray]:
         yield read_mask(folder / f"{video.frame_names[number]}.png")
 
 
-def first_mask(source: ClipSource, index: int) -> Iterator[np.ndarray]:
-    """The trivial baseline: the first label map, again and again."""
-    labels = source.labels(index, 0)
-    for _ in source.video(index).annotated:
+def given_masks(source: ClipSource, index: int) -> Iterator[np.ndarray]:
+    """The trivial baseline: the masks that are given, again and again."""
+    video = source.video(index)
+    labels = np.zeros_like(source.labels(index, video.annotated[0]))
+    for number in video.annotated:
+        new = [i for i, frame in video.first_frames.items() if frame == number]
+        if new or number == video.annotated[0]:
+            shown = source.labels(index, number)
+            labels = np.where(np.isin(shown, new) if video.first_frames else shown > 0, shown, labels)
         yield labels
 
 
-def speed(timings: list[Timing]) -> dict[str, Any]:
-    """Frames per second, and where they were measured."""
-    measured = [t for t in timings if t.frames]
-    frames = sum(t.frames for t in measured)
-    device = jax.devices()[0]
-    if not frames:
-        return {"device": device.device_kind}
-    return {
-        "fps": frames / sum(t.model_seconds for t in measured),
-        "fps_mean_of_sequences": float(np.mean([t.frames / t.model_seconds for t in measured])),
-        "fps_with_files": frames / sum(t.total_seconds for t in measured),
-        "device": device.device_kind,
-    }
-
-
-def brief(summary: dict[str, Any]) -> dict[str, float]:
+def brief(summary: Mapping[str, Any]) -> dict[str, float]:
     """J, F and J&F alone."""
     return {key: summary[key] for key in ("J", "F", "J&F")}
 
 
-def report(results: dict[str, Any], folder: Path, pictures: list[Path]) -> None:
+def report(results: Mapping[str, Any], folder: Path, pictures: list[Path]) -> None:
     """Tell the user the scores and where everything is."""
-    copy = results["first_mask_copy"]
-    print(f"{'':24}{'J&F':>7}{'J':>7}{'F':>7}")
-    print(f"{'MUNet, step ' + str(results['step']):24}{results['J&F']:7.3f}{results['J']:7.3f}{results['F']:7.3f}")
-    print(f"{'first mask copied':24}{copy['J&F']:7.3f}{copy['J']:7.3f}{copy['F']:7.3f}")
+    if results["scored"]:
+        copy = results["first_mask_copy"]
+        print(f"{'':24}{'J&F':>7}{'J':>7}{'F':>7}")
+        print(f"{'MUNet, step ' + str(results['step']):24}{results['J&F']:7.3f}{results['J']:7.3f}{results['F']:7.3f}")
+        print(f"{'first mask copied':24}{copy['J&F']:7.3f}{copy['J']:7.3f}{copy['F']:7.3f}")
+    else:
+        print("no score exists: the masks of this split are not public, only the first ones are here")
+    figures = [results.get(key) for key in YOUTUBE_VOS_MEASURES]
+    if all(figure is not None for figure in figures):
+        print(", ".join(f"{key} {value:.3f}" for key, value in zip(YOUTUBE_VOS_MEASURES, figures, strict=True)))
+    elif "G" in results:
+        print("seen and unseen are not told apart: there is no train/meta.json beside the split")
     if "fps" in results:
-        print(f"{results['fps']:.1f} frames per second (model alone, no compilation) on {results['device']}")
+        objects = f"{results['fps_objects']:.1f} objects"
+        print(f"{results['fps']:.1f} frames per second (model alone, no compilation; {objects}) on {results['device']}")
     print(f"results:  {folder / RESULTS_FILE}")
-    print(f"masks:    {folder / 'masks'}")
+    print(f"masks:    {folder / MASKS}")
     for picture in pictures:
         print(f"picture:  {picture}")

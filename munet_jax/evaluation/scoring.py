@@ -5,26 +5,41 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from munet_jax.array_types import BinaryMask, Float, LabelMap, UInt8
 from munet_jax.errors import InputError
-from munet_jax.evaluation.metrics import IGNORE, boundary_accuracy, objects_in, region_similarity, statistics
+from munet_jax.evaluation.metrics import IGNORE, object_scores, objects_in, statistics
+from munet_jax.evaluation.protocols import DAVIS2017, MERGED_OBJECT, Protocol, objects_of
 from munet_jax.files import atomic_path
+from munet_jax.host_types import Float, LabelMap, UInt8
 
-MERGED_OBJECT = 1
-"""The id that all objects together are reported under."""
+MEASURES = ("J", "F", "J&F", "J_recall", "J_decay", "F_recall", "F_decay")
 
 _DIGITS = 6
 _END = object()
+_BOTH_EMPTY = (1.0, 1.0)
 
 # Rows and columns of a segmentation have names of their own: that they equal the annotation's is checked by hand.
 Segmentation = UInt8[np.ndarray, "rows columns"]
+
+
+class FrameScores(NamedTuple):
+    """J and F of the objects of one frame.
+
+    Attributes:
+      annotated: ids that the annotation shows, without 0 and 255.
+      segmented: ids that the segmentation shows, without 0.
+      values: (J, F) of every id that either shows and that was asked for; one that neither shows has 1 and 1.
+    """
+
+    annotated: tuple[int, ...]
+    segmented: tuple[int, ...] = ()
+    values: Mapping[int, tuple[float, float]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +48,7 @@ class SequenceScore:
 
     Attributes:
       frame_names: the t frames that were scored, in order.
-      region: J per object id, float64 [t].
+      region: J per object id, float64 [t]; NaN in frames before the object is scored.
       boundary: F per object id, float64 [t].
     """
 
@@ -42,64 +57,98 @@ class SequenceScore:
     boundary: Mapping[int, Float[np.ndarray, t]]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One row per object and frame: object, frame, J, F."""
+        """One row per object and scored frame: object, frame, J, F."""
         for object_id, region in self.region.items():
             for name, j, f in zip(self.frame_names, region, self.boundary[object_id], strict=True):
-                yield {"object": object_id, "frame": name, "J": float(j), "F": float(f)}
+                if not math.isnan(j):
+                    yield {"object": object_id, "frame": name, "J": float(j), "F": float(f)}
 
 
 def score_sequence(
     annotations: Iterable[LabelMap],
     segmentations: Iterable[Segmentation | None],
     frame_names: Sequence[str],
+    protocol: Protocol = DAVIS2017,
     *,
-    object_ids: Sequence[int] | None = None,
-    skip_first: bool = True,
-    skip_last: bool = True,
-    merge_objects: bool = False,
+    first_frames: Mapping[int, int] | None = None,
 ) -> SequenceScore:
     """Score one sequence frame by frame; one pair of label maps is held at a time, so generators may be passed.
 
-    As in the DAVIS code, the first annotation says which objects there are, object k is compared with id k of the
-    segmentation, an id that the segmentation lacks counts as an empty mask, ids that are no object's are background in
-    effect, and so is 255 ('ignore') in an annotation.
+    Object k is compared with id k of the segmentation, an id that the segmentation lacks counts as an empty mask, ids that
+    are no object's are background in effect, and so is 255 ('ignore') in an annotation, as in the DAVIS code.
 
     Args:
       annotations: the true label map of every frame, each uint8 [h, w].
       segmentations: the label maps to judge, same sizes. None stands for a frame without one; only frames that are not
         scored may lack theirs.
       frame_names: the names of all frames, in order.
-      object_ids: which ids to score, where the first annotation does not show them all. Default: those that it shows.
-      skip_first: leave the first frame out; its mask was given.
-      skip_last: leave the last frame out, as DAVIS does.
-      merge_objects: DAVIS-2016; everything that is not 0 is one object, reported as id 1. As the files of that set hold
-        0 and 255, 255 is object here. `object_ids` then has no effect.
+      protocol: which objects and frames count.
+      first_frames: by object id, the index of the frame that it is given in, where the data says so.
 
     Raises:
       InputError: the three do not have the same number of frames; a segmentation has another size than its annotation,
-        or is missing; no frame or no object is left to score; an object id is not in 1 to 254.
+        or is missing; no frame or no object is left to score.
     """
     count = len(frame_names)
-    scored = range(int(skip_first), count - int(skip_last))
-    if not scored:
-        raise InputError(f"{count} frames, of which none is left to score (the first or last may be left out)")
-    ids = None if object_ids is None else _checked(object_ids)
-    if merge_objects:
-        ids = (MERGED_OBJECT,)
-    values: list[list[tuple[float, float]]] = []
+    scored = protocol.scored_frames(count)
+    frames: list[FrameScores] = []
     for index, (annotation, segmentation) in enumerate(_aligned(annotations, segmentations, count)):
-        if ids is None:
-            ids = _checked(objects_in(annotation))
-        if index in scored:
-            _check_size(annotation, segmentation, frame_names[index])
-            assert segmentation is not None
-            values.append([_measure(annotation, segmentation, None if merge_objects else i) for i in ids])
-    assert ids is not None
-    table = np.array(values, np.float64)
+        if index not in scored:
+            frames.append(FrameScores(objects_in(annotation)))
+            continue
+        if segmentation is None:
+            raise InputError(f"frame {frame_names[index]} has no segmentation")
+        try:
+            frames.append(score_frame(annotation, segmentation, merge_objects=protocol.merge_objects))
+        except InputError as error:
+            raise InputError(f"frame {frame_names[index]}: {error}") from error
+    return assemble(frames, frame_names, protocol, first_frames=first_frames)
+
+
+def score_frame(
+    annotation: LabelMap,
+    segmentation: Segmentation,
+    *,
+    merge_objects: bool = False,
+    objects: Container[int] | None = None,
+) -> FrameScores:
+    """J and F of every id that one of two label maps shows; with `objects`, of those ids alone.
+
+    Raises:
+      InputError: they differ in size.
+    """
+    if annotation.shape != segmentation.shape:
+        sizes = [" x ".join(map(str, a.shape[::-1])) for a in (segmentation, annotation)]
+        raise InputError(f"the segmentation is {sizes[0]} pixels but its annotation is {sizes[1]}")
+    if merge_objects:
+        return FrameScores((MERGED_OBJECT,), (), {MERGED_OBJECT: object_scores(annotation != 0, segmentation != 0)})
+    annotated, segmented = objects_in(annotation), objects_in(segmentation, ignore=None)
+    shown = {i for i in (*annotated, *segmented) if i != IGNORE and (objects is None or i in objects)}
+    values = {i: object_scores(annotation == i, segmentation == i) for i in shown}
+    return FrameScores(annotated, segmented, values)
+
+
+def assemble(
+    frames: Sequence[FrameScores],
+    frame_names: Sequence[str],
+    protocol: Protocol,
+    *,
+    first_frames: Mapping[int, int] | None = None,
+) -> SequenceScore:
+    """The score of a sequence from those of its annotated frames; arguments and errors as of `score_sequence`."""
+    scored = protocol.scored_frames(len(frames))
+    if not scored:
+        raise InputError(f"{len(frames)} frames, of which none is left to score (the first or last may be left out)")
+    objects = objects_of([frame.annotated for frame in frames], protocol, first_frames)
+    table = np.full((len(objects), len(scored), 2), np.nan)
+    for row, (identity, first) in enumerate(objects.items()):
+        for column, index in enumerate(scored):
+            if index > first:
+                table[row, column] = frames[index].values.get(identity, _BOTH_EMPTY)
     return SequenceScore(
-        frame_names=tuple(frame_names[i] for i in scored),
-        region={i: table[:, k, 0] for k, i in enumerate(ids)},
-        boundary={i: table[:, k, 1] for k, i in enumerate(ids)},
+        frame_names=tuple(frame_names[index] for index in scored),
+        region={identity: table[row, :, 0] for row, identity in enumerate(objects)},
+        boundary={identity: table[row, :, 1] for row, identity in enumerate(objects)},
     )
 
 
@@ -107,7 +156,8 @@ def summarise(scores: Mapping[str, SequenceScore]) -> dict[str, Any]:
     """The content of `results.json` for the scores of a split.
 
     Every number is in [0, 1] but the decays, which are in [-1, 1]. Those of the split are means over all objects of all
-    sequences (as DAVIS does), not over sequences; those of a sequence are means over its objects.
+    sequences (as DAVIS does), not over sequences; those of a sequence are means over its objects. An object that was never
+    scored has NaN and counts nowhere.
 
     Args:
       scores: score of every sequence, by name.
@@ -131,6 +181,32 @@ def summarise(scores: Mapping[str, SequenceScore]) -> dict[str, Any]:
     return _means(all_objects) | {"sequences": sequences}
 
 
+def seen_and_unseen(
+    summary: Mapping[str, Any], categories: Mapping[str, Mapping[int, str]], seen: Iterable[str]
+) -> dict[str, float]:
+    """The figures of YouTube-VOS: J and F over objects of seen and of unseen categories, and G, the mean of the four.
+
+    Args:
+      summary: what `summarise` returns.
+      categories: of every sequence's objects, by sequence and id.
+      seen: the categories of the training set.
+
+    Returns:
+      {"J_seen", "J_unseen", "F_seen", "F_unseen", "G"}; NaN where there is no such object, and then G is NaN too.
+    """
+    known = frozenset(seen)
+    groups: dict[bool, list[Mapping[str, float]]] = {True: [], False: []}
+    for sequence, entry in summary["sequences"].items():
+        for identity, scores in entry["objects"].items():
+            groups[categories[sequence][int(identity)] in known].append(scores)
+    means = {
+        f"{measure}_{called}": _finite_mean([scores[measure] for scores in groups[group]])
+        for measure in "JF"
+        for called, group in (("seen", True), ("unseen", False))
+    }
+    return means | {"G": sum(means.values()) / len(means)}
+
+
 def frame_rows(scores: Mapping[str, SequenceScore]) -> list[dict[str, Any]]:
     """The per-frame rows of a split: sequence, object, frame, J, F."""
     return [{"sequence": name} | row for name, score in scores.items() for row in score.rows()]
@@ -144,15 +220,6 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     text = json.dumps(_rounded(results), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _checked(object_ids: Sequence[int]) -> tuple[int, ...]:
-    if not object_ids:
-        raise InputError("there is no object to score: the first annotation has none, and no ids were given")
-    wrong = [i for i in object_ids if not 0 < i < IGNORE]
-    if wrong:
-        raise InputError(f"object ids must be in 1 to 254, not {', '.join(map(str, wrong))}")
-    return tuple(dict.fromkeys(object_ids))
 
 
 def _aligned(
@@ -172,35 +239,16 @@ def _aligned(
         raise InputError(f"only {seen} annotations and segmentations for {count} frame names")
 
 
-def _check_size(annotation: np.ndarray, segmentation: np.ndarray | None, frame_name: str) -> None:
-    if segmentation is None:
-        raise InputError(f"frame {frame_name} has no segmentation")
-    if annotation.shape != segmentation.shape:
-        sizes = [" x ".join(map(str, a.shape[::-1])) for a in (segmentation, annotation)]
-        raise InputError(f"frame {frame_name}: the segmentation is {sizes[0]} pixels but its annotation is {sizes[1]}")
-
-
-def _measure(annotation: np.ndarray, segmentation: np.ndarray, object_id: int | None) -> tuple[float, float]:
-    """J and F of one object in one frame; None means all objects as one."""
-    masks = [_mask(labels, object_id) for labels in (annotation, segmentation)]
-    return float(region_similarity(*masks)), float(boundary_accuracy(*masks))
-
-
-def _mask(labels: np.ndarray, object_id: int | None) -> BinaryMask:
-    return labels != 0 if object_id is None else labels == object_id
-
-
 def _object_summary(region: np.ndarray, boundary: np.ndarray) -> dict[str, float]:
-    j, f = statistics(region), statistics(boundary)
-    return {
-        "J": j.mean,
-        "F": f.mean,
-        "J&F": (j.mean + f.mean) / 2,
-        "J_recall": j.recall,
-        "J_decay": j.decay,
-        "F_recall": f.recall,
-        "F_decay": f.decay,
-    }
+    j, f = (statistics(_own_frames(values)) for values in (region, boundary))
+    figures = (j.mean, f.mean, (j.mean + f.mean) / 2, j.recall, j.decay, f.recall, f.decay)
+    return dict(zip(MEASURES, figures, strict=True))
+
+
+def _own_frames(values: np.ndarray) -> np.ndarray:
+    """Without the frames before the object is scored: the quarters of its decay are of its own frames."""
+    started = np.flatnonzero(~np.isnan(values))
+    return values[started[0] :] if started.size else values
 
 
 def _means(objects: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -8,9 +8,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
-from munet_jax.evaluation.pictures import draw_pictures, middle_frame
-from munet_jax.evaluation.run import read_masks, score_masks, segment_video
+from munet_jax.evaluation.pictures import draw_pictures
+from munet_jax.evaluation.run import protocol_of, read_masks, score_masks
 from munet_jax.evaluation.scoring import summarise
+from munet_jax.evaluation.split import MASKS, segment_video
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet
 from munet_jax.training.step import TrainState
@@ -32,13 +33,13 @@ class Validation:
         variables: dict[str, Any] = {"params": state.ema or state.params, "batch_stats": state.batch_stats}
         segmenter = VideoSegmenter(self._model, variables, self._config)
         scores, pictures = {}, []
-        merge = self._config.evaluation.merge_objects
+        masks, protocol = self._folder / MASKS, protocol_of(self._config)
         for index in range(len(self._source)):
             video = self._source.video(index)
-            masks, shown = self._folder / "masks" / video.name, middle_frame(len(video.frame_names))
-            _, prediction = segment_video(segmenter, self._source, index, masks, shown=shown)
-            scores[video.name] = score_masks(self._source, index, read_masks(video, masks), merge=merge)
-            if prediction is not None and index < self._config.evaluation.pictures:
-                pictures += draw_pictures(self._source, index, masks, self._folder, (shown, prediction))
+            segment_video(segmenter, self._source, index, masks / video.name)
+            scores[video.name] = score_masks(self._source, index, read_masks(video, masks / video.name), protocol)
+            if index < self._config.evaluation.pictures:
+                network = (self._model, variables, self._config)
+                pictures += draw_pictures(self._source, index, masks, self._folder, network)
         summary = summarise(scores)
         return {f"validation_{name}": summary[name] for name in ("J&F", "J", "F")}, pictures

@@ -12,10 +12,10 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from munet_jax.array_types import BinaryMask, Float, Image, LabelMap, UInt8
 from munet_jax.data.masks import davis_palette
 from munet_jax.errors import InputError
 from munet_jax.files import atomic_path
+from munet_jax.host_types import BinaryMask, Float, Image, LabelMap, UInt8
 
 Picture: TypeAlias = UInt8[np.ndarray, "_ _ 3"] | PIL.Image.Image
 """An RGB uint8 array or a Pillow image."""

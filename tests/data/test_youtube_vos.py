@@ -15,7 +15,7 @@ from munet_jax.data.sampling import ClipIndex
 from munet_jax.data.sources import create_source
 from munet_jax.data.youtube_vos import YouTubeVosSource
 from munet_jax.errors import InputError
-from munet_jax.evaluation.run import given_objects
+from munet_jax.evaluation.split import given_objects
 from tests.data.trees import make_youtube_vos
 from tests.shared_data import shared
 

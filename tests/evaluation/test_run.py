@@ -11,7 +11,7 @@ import pytest
 from configs import testing
 from munet_jax.data.masks import read_mask
 from munet_jax.data.youtube_vos import YouTubeVosSource
-from munet_jax.evaluation.run import segment_video
+from munet_jax.evaluation.split import segment_video
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model, init_variables
 from tests.data.trees import make_youtube_vos

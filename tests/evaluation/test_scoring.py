@@ -13,6 +13,7 @@ import pytest
 from PIL import Image as PILImage
 
 from munet_jax.errors import InputError
+from munet_jax.evaluation.protocols import DAVIS2016, GENERIC, YOUTUBE_VOS
 from munet_jax.evaluation.scoring import SequenceScore, frame_rows, score_sequence, summarise, write_results
 from tests.shared_data import shared
 
@@ -61,15 +62,17 @@ def test_golden_sequences():
 
 
 def test_objects_are_those_of_the_first_annotation_and_255_is_none():
-    first = labels(4, 20, ids=(3, 7))
+    first = labels(4, 20, ids=(1, 3))
     first[0, :] = 255
-    later = labels(4, 20, ids=(3, 9))
-    score = score_sequence([first, first, later], [later, first, later], NAMES[:3], skip_last=False)
-    assert list(score.region) == list(score.boundary) == [3, 7]
+    later = labels(4, 20, ids=(1, 9))
+    score = score_sequence([first, first, later, first], [later, first, later, first], NAMES[:4])
+    # As in the DAVIS code, object 2 counts although no frame shows it.
+    assert list(score.region) == list(score.boundary) == [1, 2, 3]
     assert score.frame_names == NAMES[1:3]
+    assert score.region[1].tolist() == [1, 1]
+    # In frame 2 object 3 is in neither map.
     assert score.region[3].tolist() == [1, 1]
-    # In frame 2 object 7 is in neither map.
-    assert score.region[7].tolist() == [1, 1]
+    assert score.region[2].tolist() == [1, 1]
 
 
 def test_ignored_pixels_count_as_background():
@@ -91,34 +94,47 @@ def test_missing_and_unknown_objects():
 def test_which_frames_are_scored():
     annotation, wrong = labels(4), labels(30)
     segmentations = [annotation, wrong, annotation, annotation, wrong]
-
-    def region(**options: bool) -> list[float]:
-        return score_sequence([annotation] * 5, segmentations, NAMES, **options).region[1].tolist()
-
-    assert region() == [0, 1, 1]
-    assert region(skip_first=False) == [1, 0, 1, 1]
-    assert region(skip_last=False) == [0, 1, 1, 0]
-    assert region(skip_first=False, skip_last=False) == [1, 0, 1, 1, 0]
+    assert score_sequence([annotation] * 5, segmentations, NAMES).region[1].tolist() == [0, 1, 1]
+    score = score_sequence([annotation] * 5, segmentations, NAMES, GENERIC)
+    assert score.region[1].tolist() == [0, 1, 1, 0]
+    assert score.frame_names == NAMES[1:]
 
 
-def test_given_object_ids():
-    score = score_sequence([labels(4)] * 3, [labels(4)] * 3, NAMES[:3], object_ids=[2, 1, 2])
-    assert {i: v.tolist() for i, v in score.region.items()} == {2: [1], 1: [1]}
-    for ids in ([0], [1, 255], []):
-        with pytest.raises(InputError, match="object"):
-            score_sequence([labels(4)] * 3, [labels(4)] * 3, NAMES[:3], object_ids=ids)
+def test_objects_that_appear_later_are_scored_from_the_frame_after():
+    first, both = labels(4), labels(4, 20)
+    annotations = [first, first, both, both, first]
+    segmentations = [first, both, first, both, both]
+    score = score_sequence(annotations, segmentations, NAMES, GENERIC)
+    np.testing.assert_array_equal(score.region[1], [1, 1, 1, 1])
+    np.testing.assert_array_equal(score.region[2], [math.nan, math.nan, 1, 0])  # predicted where it has left
+    rows = [row["frame"] for row in score.rows() if row["object"] == 2]
+    assert rows == list(NAMES[3:])
+    results = summarise({"a": score})
+    assert results["sequences"]["a"]["objects"]["2"]["J"] == 0.5
+    # The quarters are those of its own two frames.
+    assert results["sequences"]["a"]["objects"]["2"]["J_decay"] == 1.0
+    # Where the data says that it is given earlier, it counts earlier.
+    given = score_sequence(annotations, segmentations, NAMES, YOUTUBE_VOS, first_frames={1: 0, 2: 1})
+    np.testing.assert_array_equal(given.region[2], [math.nan, 0, 1, 0])
+
+
+def test_an_object_that_is_given_in_the_last_frame_is_never_scored():
+    score = score_sequence([labels(4), labels(4), labels(4, 20)], [labels(4)] * 3, NAMES[:3], GENERIC)
+    results = summarise({"a": score})
+    assert math.isnan(results["sequences"]["a"]["objects"]["2"]["J"])
+    assert results["J"] == 1
 
 
 def test_merged_objects():
     annotation = labels(4, 20)
     swapped = labels(4, 20, ids=(2, 1))
     assert summarise({"a": score_sequence([annotation] * 3, [swapped] * 3, NAMES[:3])})["J"] == 0
-    merged = score_sequence([annotation] * 3, [swapped] * 3, NAMES[:3], merge_objects=True)
+    merged = score_sequence([annotation] * 3, [swapped] * 3, NAMES[:3], DAVIS2016)
     assert {i: v.tolist() for i, v in merged.region.items()} == {1: [1]}
     # The files of DAVIS-2016 hold 0 and 255.
     binary = np.where(annotation > 0, 255, 0).astype(np.uint8)
     for pair in ((binary, swapped), (annotation, binary)):
-        score = score_sequence([pair[0]] * 3, [pair[1]] * 3, NAMES[:3], merge_objects=True)
+        score = score_sequence([pair[0]] * 3, [pair[1]] * 3, NAMES[:3], DAVIS2016)
         assert (score.region[1].item(), score.boundary[1].item()) == (1, 1)
 
 
@@ -145,8 +161,8 @@ def test_wrong_sizes_name_the_frame():
 def test_missing_frames():
     given = [None, labels(4), labels(4), labels(4), None]
     assert score_sequence([labels(4)] * 5, given, NAMES).region[1].tolist() == [1, 1, 1]
-    with pytest.raises(InputError, match="frame 00000 has no segmentation"):
-        score_sequence([labels(4)] * 5, given, NAMES, skip_first=False)
+    with pytest.raises(InputError, match="frame 00004 has no segmentation"):
+        score_sequence([labels(4)] * 5, given, NAMES, GENERIC)
 
 
 @pytest.mark.parametrize(

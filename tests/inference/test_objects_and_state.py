@@ -14,7 +14,7 @@ from munet_jax.compiles import COMPILES
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
 from munet_jax.errors import InputError
-from munet_jax.evaluation.run import segment_video
+from munet_jax.evaluation.split import segment_video
 from munet_jax.inference import budget
 from munet_jax.inference.geometry import create_geometry
 from munet_jax.inference.segmenter import VideoSegmenter, slot_bucket

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.clips import Video
 from munet_jax.data.images import open_image, read_image
 from munet_jax.data.tfds.builders import BUILDERS, VIDEOS
 from munet_jax.errors import InputError
+from munet_jax.host_types import Image, LabelMap
 
 
 class PreparedSource:

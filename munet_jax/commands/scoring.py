@@ -1,0 +1,69 @@
+"""`munet score`, `munet compare`: masks of any method, without a model and without JAX."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from munet_jax.commands.problems import EXIT_PROBLEMS, tell
+from munet_jax.evaluation.protocols import PROTOCOLS
+
+
+def add(commands: Any) -> None:
+    """The commands' options."""
+    score = commands.add_parser("score", help="J and F of a method's masks, equal to the official tools' figures")
+    add_trees(score)
+    score.add_argument(
+        "--out", type=Path, metavar="DIR", help="gets results.json and objects.csv; default: the results"
+    )
+    score.add_argument("--per-frame", action="store_true", help="also J and F of every frame: frames.csv, results.json")
+    score.set_defaults(run=run_score, takes_config=False)
+
+
+def add_trees(parser: argparse.ArgumentParser) -> None:
+    """What is scored, and how."""
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="DIR", help="one folder of label maps per sequence"
+    )
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="the same, of a method")
+    parser.add_argument("--protocol", choices=PROTOCOLS, required=True, help="which objects and frames count")
+    parser.add_argument("--list", type=Path, metavar="FILE", help="sequences to score, one name per line; default: all")
+    parser.add_argument(
+        "--meta", type=Path, metavar="FILE", help="YouTube-VOS: meta.json, if not beside the annotations"
+    )
+    parser.add_argument(
+        "--train-meta", type=Path, metavar="FILE", help="YouTube-VOS: the training set's meta.json: categories seen"
+    )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that work at a time (default: 1)")
+
+
+def run_score(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet score`."""
+    from munet_jax.evaluation.result_trees import read_list
+    from munet_jax.evaluation.score import score_results, table, write_scores
+
+    scored = score_results(
+        options.annotations,
+        options.results,
+        PROTOCOLS[options.protocol],
+        listed=None if options.list is None else read_list(options.list),
+        meta=options.meta,
+        train_meta=options.train_meta,
+        processes=options.processes,
+    )
+    for line in scored.extra:
+        print(f"extra: {line}", file=sys.stderr)
+    if scored.problems:
+        return tell(scored.problems)
+    paths = write_scores(options.out or options.results, scored, per_frame=options.per_frame)
+    print(table(scored.results))
+    for path in paths:
+        print(f"written:  {path}")
+    for note in scored.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if scored.extra:
+        print("what is listed as extra belongs to nothing and was not scored", file=sys.stderr)
+    return EXIT_PROBLEMS if scored.extra else 0

@@ -1,0 +1,115 @@
+"""`munet segment`: objects in a user's own video."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+INFERENCE_OPTIONS = (
+    ("max_size", int, "short side at which larger frames are worked on"),
+    ("memory_capacity", int, "frames in memory"),
+    ("memory_interval", int, "every which frame stays in memory"),
+    ("adaptive_capacity", int, "memory of the policy 'adaptive', in frames' positions"),
+    ("read_chunk", int, "memory positions that are read at a time"),
+    ("object_chunk", int, "objects that are decoded at a time"),
+    ("max_objects", int, "objects at most"),
+)
+
+
+def add(commands: Any) -> None:
+    """The command's options."""
+    segment = commands.add_parser("segment", help="outline objects in a video, given their masks in one frame or more")
+    segment.add_argument("source", metavar="INPUT", help="a video file, a folder of frames, or a pattern in quotes")
+    segment.add_argument(
+        "--mask", action="append", required=True, metavar="[FRAME=]FILE",
+        help="label map of a frame (its name, or its number from 0); may be repeated; without FRAME it is of the first "
+        "frame, with --backward of the last",
+    )  # fmt: skip
+    segment.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    segment.add_argument(
+        "--weights", type=Path, required=True, help="a file of munet export-weights, or the folder of a training run"
+    )
+    direction = segment.add_mutually_exclusive_group()
+    direction.add_argument(
+        "--backward", dest="direction", action="store_const", const="backward", help="from the last frame"
+    )
+    direction.add_argument(
+        "--both", dest="direction", action="store_const", const="both", help="both ways, and average"
+    )
+    existing = segment.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--continue", dest="existing", action="store_const", const="continue", help="go on where a run stopped"
+    )
+    existing.add_argument(
+        "--overwrite", dest="existing", action="store_const", const="overwrite", help="remove older results"
+    )
+    segment.add_argument("--probabilities", action="store_true", help="also write a grey PNG per frame and object")
+    segment.add_argument(
+        "--overlay", nargs="*", choices=("video", "gif"), help="which to make; default: what can be made"
+    )
+    segment.add_argument(
+        "--save-every", type=float, default=60.0, metavar="SECONDS", help="how often the state is saved"
+    )
+    options = segment.add_argument_group("of config.inference")
+    for name, kind, text in INFERENCE_OPTIONS:
+        options.add_argument("--" + name.replace("_", "-"), type=kind, help=text)
+    options.add_argument("--memory-policy", choices=("every_k", "adaptive"), help="adaptive is for long videos")
+    options.add_argument("--flip", action="store_true", default=None, help="also look at mirrored frames, and average")
+    options.add_argument("--scales", type=float, nargs="+", help="look at frames at these scales, and average")
+    segment.set_defaults(run=run_segment, takes_config=False, direction="forward", existing="refuse")
+
+
+def run_segment(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet segment`."""
+    import munet_jax
+    from munet_jax.heap import steady_heap
+    from munet_jax.inference.files import say, segment_files
+    from munet_jax.inference.results_folder import Options
+    from munet_jax.inference.segmenter import VideoSegmenter
+
+    steady_heap()
+    model, variables, config = munet_jax.load(options.weights)
+    for name in [*(name for name, _, _ in INFERENCE_OPTIONS), "memory_policy", "flip", "scales"]:
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if name == "adaptive_capacity":
+            config.inference.adaptive.capacity = value
+        else:
+            config.inference[name] = tuple(value) if name == "scales" else value
+    chosen = Options(
+        direction=options.direction,
+        probabilities=options.probabilities,
+        overlays=None if options.overlay is None else tuple(options.overlay),
+        existing=options.existing,
+        save_every=options.save_every,
+    )
+    with told_on_stderr():
+        segmenter = VideoSegmenter(model, variables, config)
+        say(segment_files(segmenter, options.source, options.mask, options.out, chosen), options.out)
+    return 0
+
+
+@contextlib.contextmanager
+def told_on_stderr() -> Iterator[None]:
+    """The package's log, such as what is compiled and why, without breaking a progress bar."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    log = logging.getLogger("munet_jax")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    before = log.level, log.propagate
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        with logging_redirect_tqdm([log]):
+            yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]

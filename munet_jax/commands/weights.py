@@ -1,0 +1,79 @@
+"""`munet convert`, `munet export-weights`, `munet export-steps`: parameters and programs in files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """The commands' options."""
+    convert = commands.add_parser("convert", help="make a backbone of a PyTorch ResNet's weights, or the other way")
+    convert.add_argument("source", metavar="SOURCE", type=Path, help="weights: .pth (extra 'convert') or .safetensors")
+    convert.add_argument(
+        "target", metavar="TARGET", type=Path, help="the file to write: .safetensors, or .pth with --to-pytorch"
+    )
+    convert.add_argument("--depth", type=int, default=50, help="of the ResNet: 18 or 50 (default)")
+    convert.add_argument("--bn-epsilon", type=float, help="of its batch norms, where it is not the layout's own")
+    convert.add_argument("--to-pytorch", action="store_true", help="SOURCE is a backbone; write a PyTorch state dict")
+    convert.set_defaults(run=run_convert, takes_config=False)
+
+    export = commands.add_parser("export-weights", help="write a run's network and config to one file")
+    export.add_argument("workdir", metavar="WORKDIR", type=Path, help="a training run")
+    export.add_argument("target", metavar="TARGET", type=Path, help="the file to write, .safetensors")
+    export.add_argument("--step", default="newest", help="a step, 'newest' (default) or 'best'")
+    export.set_defaults(run=run_export, takes_config=False)
+
+    steps = commands.add_parser("export-steps", help="write the steps of inference as StableHLO, weights inside")
+    steps.add_argument("weights", type=Path, metavar="WEIGHTS", help="a file of export-weights, or a training run")
+    steps.add_argument("folder", type=Path, metavar="DIR", help="gets the three steps and steps.json")
+    steps.add_argument("--size", type=frame_size, required=True, metavar="WIDTHxHEIGHT", help="of the frames")
+    steps.add_argument("--objects", type=int, required=True, help="at most")
+    steps.add_argument(
+        "--platforms", nargs="+", default=["cpu", "cuda", "tpu"], help="where they will run; default: all"
+    )
+    steps.set_defaults(run=run_export_steps, takes_config=False)
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """'854x480' -> (480, 854)."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"give it as WIDTHxHEIGHT, such as 854x480, not {text!r}")
+    return int(height), int(width)
+
+
+def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet convert`."""
+    from munet_jax.convert.files import convert, convert_back
+
+    if options.to_pytorch:
+        convert_back(options.source, options.target)
+    else:
+        convert(options.source, options.target, depth=options.depth, epsilon=options.bn_epsilon)
+    print(f"written:  {options.target}")
+    return 0
+
+
+def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet export-weights`."""
+    from munet_jax.training.export import export_weights
+
+    step = export_weights(options.workdir, options.target, options.step)
+    print(f"written:  {options.target} (step {step})")
+    return 0
+
+
+def run_export_steps(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet export-steps`."""
+    import munet_jax
+    from munet_jax.inference.export import export_steps
+
+    size, objects, platforms = options.size, options.objects, options.platforms
+    for path in export_steps(
+        *munet_jax.load(options.weights), options.folder, size=size, objects=objects, platforms=platforms
+    ):
+        print(f"written:  {path}")
+    return 0

@@ -1,0 +1,73 @@
+"""Which objects and which frames a benchmark scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from munet_jax.errors import InputError
+
+MERGED_OBJECT = 1
+"""The id that all objects together are reported under."""
+
+
+class Protocol(NamedTuple):
+    """The rules of a benchmark.
+
+    Attributes:
+      name: as on the command line and in results.json.
+      ends_alone: only the objects of the first frame count, and its first and last frame are left out for all of them; else
+        an object counts from the frame after the one that it is given in, up to the last.
+      merge_objects: everything that is not 0 is one object. As the files of DAVIS-2016 hold 0 and 255, 255 is object there.
+      every_frame: every frame has an annotation, so a result of another frame is a mistake.
+    """
+
+    name: str
+    ends_alone: bool
+    merge_objects: bool = False
+    every_frame: bool = False
+
+    def scored_frames(self, count: int) -> range:
+        """Indices of the frames of which results are looked at, of `count` annotated ones: the first is given."""
+        return range(1, count - int(self.ends_alone))
+
+
+DAVIS2017 = Protocol("davis2017", ends_alone=True, every_frame=True)
+DAVIS2016 = Protocol("davis2016", ends_alone=True, merge_objects=True, every_frame=True)
+YOUTUBE_VOS = Protocol("youtube_vos", ends_alone=False)
+GENERIC = Protocol("generic", ends_alone=False)
+
+PROTOCOLS = {protocol.name: protocol for protocol in (DAVIS2017, DAVIS2016, YOUTUBE_VOS, GENERIC)}
+
+
+def objects_of(
+    annotated: Sequence[Iterable[int]], protocol: Protocol, first_frames: Mapping[int, int] | None = None
+) -> dict[int, int]:
+    """The objects to score, and the index of the frame that each is given in.
+
+    DAVIS-2017 has the objects 1 to the highest id of the first frame, those that no frame shows among them, as its own
+    evaluation code does.
+
+    Args:
+      annotated: the ids of every annotated frame's label map, without 0 and 255. (Frames that no object can be given in may
+        be left empty.)
+      protocol: the rules.
+      first_frames: where the data says in which frame each object is given; otherwise it is the first that shows it.
+
+    Raises:
+      InputError: there is no object.
+    """
+    if protocol.merge_objects:
+        return {MERGED_OBJECT: 0}
+    if protocol.ends_alone:
+        found = dict.fromkeys(range(1, max(annotated[0], default=0) + 1), 0)
+    elif first_frames:
+        found = dict(first_frames)
+    else:
+        found = {}
+        for index, ids in enumerate(annotated):
+            for identity in ids:
+                found.setdefault(identity, index)
+    if not found:
+        raise InputError("there is no object to score: no annotation that could give one shows any")
+    return dict(sorted(found.items()))

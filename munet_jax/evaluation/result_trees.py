@@ -1,0 +1,177 @@
+"""Finding what is to be scored: annotations and a method's results, one folder per sequence, and what is wrong with them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from munet_jax.data.images import list_images, natural_key
+from munet_jax.data.trees import is_unsafe
+from munet_jax.data.youtube_vos import read_meta
+from munet_jax.errors import InputError
+from munet_jax.evaluation.protocols import Protocol
+
+MOST_NAMED = 3  # of the frames that a sequence lacks; their number is told too
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultSequence:
+    """One sequence's files.
+
+    Attributes:
+      name: of its folders.
+      frame_names: of the annotated frames, in order.
+      annotations: their label maps.
+      results: the method's, by frame name; those that are missing are not in it.
+      first_frames: by object id, the index of the frame that it is given in; empty where the data does not say.
+      categories: by object id, where the data says.
+    """
+
+    name: str
+    frame_names: tuple[str, ...]
+    annotations: tuple[Path, ...]
+    results: Mapping[str, Path]
+    first_frames: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    categories: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultTree:
+    """What was found.
+
+    Attributes:
+      sequences: in natural order of their names.
+      problems: because of which nothing can be scored, a line each.
+      extra: results that belong to nothing, a line each.
+    """
+
+    sequences: tuple[ResultSequence, ...]
+    problems: tuple[str, ...]
+    extra: tuple[str, ...]
+
+
+def list_results(
+    annotations: Path,
+    results: Path,
+    protocol: Protocol,
+    *,
+    listed: Sequence[str] | None = None,
+    meta: Path | None = None,
+) -> ResultTree:
+    """Lists every sequence's label maps, without opening any.
+
+    Args:
+      annotations: the folder with one folder of label maps per sequence.
+      results: the same of a method; frames have the same names.
+      protocol: which frames are scored: results of the others may be missing.
+      listed: names of the sequences; default: all that there are annotations of.
+      meta: the meta.json of YouTube-VOS, which says in which frames objects are given and what they are.
+
+    Raises:
+      InputError: one of the folders is not there or has no folder in it, or the meta.json cannot be used.
+    """
+    names = _sequence_names(annotations, listed)
+    found = _folders(results)
+    objects = read_meta(meta) if meta is not None else {}
+    problems: list[str] = []
+    extra = (
+        [] if listed is not None else [f"{results / name}: there is no such sequence" for name in found - names.keys()]
+    )
+    sequences = []
+    for name in names:
+        try:
+            sequence = _list_sequence(annotations / name, results / name, objects.get(name, {}))
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        if meta is not None and name not in objects:
+            problems.append(f"{meta}: has no video {name}, but there are annotations of it in {annotations}")
+        if name not in found:
+            problems.append(f"{results / name}: there is no such folder; the sequence has no results")
+            continue
+        problems += _missing(sequence, results / name, protocol)
+        extra += _extra(sequence, protocol)
+        sequences.append(sequence)
+    return ResultTree(tuple(sequences), tuple(problems), tuple(sorted(extra)))
+
+
+def read_list(path: Path) -> list[str]:
+    """Names of sequences, one per line, each once.
+
+    Raises:
+      InputError: the file cannot be read, is empty, or has a line that is no plain folder name.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error})") from error
+    names = list(dict.fromkeys(filter(None, map(str.strip, lines))))
+    unsafe = next(filter(is_unsafe, names), None)
+    if unsafe is not None:
+        raise InputError(f"{path}: {unsafe!r} is not a plain folder name; write one sequence per line")
+    if not names:
+        raise InputError(f"{path}: names no sequence; write one per line")
+    return names
+
+
+def _sequence_names(annotations: Path, listed: Sequence[str] | None) -> dict[str, None]:
+    there = _folders(annotations)
+    if listed is None:
+        return dict.fromkeys(sorted(there, key=natural_key))
+    missing = [name for name in listed if name not in there]
+    if missing:
+        raise InputError(f"{annotations / missing[0]}: listed, but there is no such folder ({len(missing)} in all)")
+    return dict.fromkeys(listed)
+
+
+def _folders(root: Path) -> set[str]:
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder")
+    found = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if not found:
+        raise InputError(
+            f"{root}: has no folders in it; give the folder that has one folder of label maps per sequence"
+        )
+    return found
+
+
+def _list_sequence(annotations: Path, results: Path, objects: Mapping[int, Mapping[str, Any]]) -> ResultSequence:
+    masks = list_images(annotations, (".png",))
+    if not masks:
+        raise InputError(
+            f"{annotations}: holds no label maps (.png); take the sequence away or give those of all frames"
+        )
+    names = tuple(masks)
+    first_frames = {}
+    for identity, entry in objects.items():
+        first = min(entry["frames"], key=natural_key)
+        if first not in masks:
+            raise InputError(f"{annotations / first}.png: object {identity} is given here, but there is no label map")
+        first_frames[identity] = names.index(first)
+    return ResultSequence(
+        name=annotations.name,
+        frame_names=names,
+        annotations=tuple(masks.values()),
+        results=list_images(results, (".png",)),
+        first_frames=first_frames,
+        categories={identity: entry["category"] for identity, entry in objects.items()},
+    )
+
+
+def _missing(sequence: ResultSequence, folder: Path, protocol: Protocol) -> list[str]:
+    scored = [sequence.frame_names[index] for index in protocol.scored_frames(len(sequence.frame_names))]
+    missing = [name for name in scored if name not in sequence.results]
+    lines = [f"{folder / name}.png: there is no such file" for name in missing[:MOST_NAMED]]
+    if len(missing) > MOST_NAMED:
+        lines.append(f"{folder}: {len(missing)} of {len(scored)} frames are missing in all")
+    return lines
+
+
+def _extra(sequence: ResultSequence, protocol: Protocol) -> list[str]:
+    """Where not every frame is annotated, results of the others are no mistake."""
+    if not protocol.every_frame:
+        return []
+    known = set(sequence.frame_names)
+    return [f"{path}: there is no such frame" for name, path in sequence.results.items() if name not in known]
