@@ -22,6 +22,20 @@ def add(commands: Any) -> None:
     score.add_argument("--per-frame", action="store_true", help="also J and F of every frame: frames.csv, results.json")
     score.set_defaults(run=run_score, takes_config=False)
 
+    compare = commands.add_parser("compare", help="differences of evaluations per object, and whether they are noise")
+    compare.add_argument(
+        "runs",
+        nargs="+",
+        metavar="[NAME=]PATH",
+        help="results.json files or folders with one; the first is the baseline",
+    )
+    compare.add_argument("--metric", default="J&F", help="J&F (default), J, F, J_recall, ...")
+    compare.add_argument("--samples", type=int, default=10_000, metavar="N", help="of the bootstrap (default: 10000)")
+    compare.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    compare.add_argument("--brief", action="store_true", help="no line per object")
+    compare.add_argument("--json", type=Path, metavar="FILE", help="where to write the comparison as JSON")
+    compare.set_defaults(run=run_compared, takes_config=False)
+
 
 def add_trees(parser: argparse.ArgumentParser) -> None:
     """What is scored, and how."""
@@ -67,3 +81,17 @@ def run_score(options: argparse.Namespace, _: Sequence[str]) -> int:
     if scored.extra:
         print("what is listed as extra belongs to nothing and was not scored", file=sys.stderr)
     return EXIT_PROBLEMS if scored.extra else 0
+
+
+def run_compared(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet compare`."""
+    from munet_jax.evaluation.compare import run_compare
+
+    return run_compare(
+        options.runs,
+        metric=options.metric,
+        samples=options.samples,
+        seed=options.seed,
+        json_path=options.json,
+        objects=not options.brief,
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from munet_jax.data.youtube_vos import read_meta
+from munet_jax.errors import InputError
 from munet_jax.evaluation.protocols import YOUTUBE_VOS, Protocol
 from munet_jax.evaluation.result_trees import list_results
 from munet_jax.evaluation.score_files import score_files
@@ -72,6 +73,8 @@ def score_results(
     Raises:
       InputError: a folder or list is missing or cannot be used at all; what is wrong with single files is in `problems`.
     """
+    if processes < 1:
+        raise InputError(f"--processes is {processes}; it must be 1 or more")
     if protocol == YOUTUBE_VOS:
         meta = meta or annotations.parent / "meta.json"
     tree = list_results(annotations, results, protocol, listed=listed, meta=meta)

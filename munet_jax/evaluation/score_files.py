@@ -141,8 +141,6 @@ def _unknown_objects(sequence: ResultSequence, frames: Sequence[FrameScores], ob
 @contextlib.contextmanager
 def _mapper(processes: int) -> Iterator[Any]:
     """A function from chunks to their scores, in order."""
-    if processes < 1:
-        raise InputError(f"--processes is {processes}; it must be 1 or more")
     if processes == 1:
         yield lambda chunks: map(_score_chunk, chunks)
         return
