@@ -12,6 +12,7 @@ STEP = flags.DEFINE_string(
     "step", "newest", "The checkpoint to take: a step, 'newest', or 'best' (on the held-out videos)."
 )
 ZIP = flags.DEFINE_bool("zip", False, "Pack the masks as the benchmark's server takes them, and verify the zip.")
+REPORT = flags.DEFINE_bool("report", False, "Draw figures and a page to look through (extra 'report').")
 AGAIN = flags.DEFINE_bool(
     "again", False, "Segment videos again that an earlier call with the same checkpoint and config finished."
 )
@@ -23,7 +24,14 @@ def main(_: list[str]) -> None:
     from munet_jax.scripts import read_config
 
     config = read_config(CONFIG, DATA_ROOT.value, training=False)
-    evaluate(config, Path(WORKDIR.value), step=STEP.value, submission=ZIP.value, again=AGAIN.value)
+    evaluate(
+        config,
+        Path(WORKDIR.value),
+        step=STEP.value,
+        submission=ZIP.value,
+        report=REPORT.value,
+        again=AGAIN.value,
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 # Tests compile far more than they run: XLA's expensive passes cost more than they gain.
 os.environ["XLA_FLAGS"] = (
@@ -16,6 +17,8 @@ from jaxtyping import install_import_hook
 install_import_hook("munet_jax", "beartype.beartype")
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -27,3 +30,16 @@ def standard_promotion() -> Iterator[None]:
     """Optax's AdamW mixes floats with its integer count, Flax's GroupNorm its compute dtype with f32."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture(scope="session")
+def variables() -> Any:
+    """Random ones of the network of configs/testing.py."""
+    from configs import testing
+    from munet_jax.models import create_model, init_variables
+    from tests.models.tiny import random_clip
+
+    frames, masks, objects = random_clip(b=1, t=2, size=(48, 64))
+    variables = init_variables(create_model(testing.get_config().model), 0, frames=frames, masks=masks, objects=objects)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: x + jnp.asarray(0.05 * rng.standard_normal(x.shape), x.dtype), variables)

@@ -1,4 +1,4 @@
-"""`munet score`, `munet compare`: masks of any method, without a model and without JAX."""
+"""`munet score`, `munet compare`, `munet check-zip`: masks of any method, without a model."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from munet_jax.commands.problems import EXIT_PROBLEMS, tell
 from munet_jax.evaluation.protocols import PROTOCOLS
+from munet_jax.scripts import parse_config
+
+if TYPE_CHECKING:
+    from munet_jax.evaluation.score import Scored
 
 
 def add(commands: Any) -> None:
     """The commands' options."""
     score = commands.add_parser("score", help="J and F of a method's masks, equal to the official tools' figures")
-    add_trees(score)
+    add_truth(score)
+    score.add_argument("--results", type=Path, required=True, metavar="DIR", help="the same, of a method")
     score.add_argument(
         "--out", type=Path, metavar="DIR", help="gets results.json and objects.csv; default: the results"
     )
@@ -36,13 +41,19 @@ def add(commands: Any) -> None:
     compare.add_argument("--json", type=Path, metavar="FILE", help="where to write the comparison as JSON")
     compare.set_defaults(run=run_compared, takes_config=False)
 
+    check = commands.add_parser(
+        "check-zip", help="what is wrong with a submission; --config.FIELD=VALUE and --data_root as in evaluate.py"
+    )
+    check.add_argument("zip", type=Path, metavar="FILE", help="the zip, of any method")
+    check.add_argument("--config", required=True, help="one of configs/*.py; its section 'evaluation' names the split")
+    check.set_defaults(run=run_check_zip, takes_config=True)
 
-def add_trees(parser: argparse.ArgumentParser) -> None:
+
+def add_truth(parser: argparse.ArgumentParser) -> None:
     """What is scored, and how."""
     parser.add_argument(
         "--annotations", type=Path, required=True, metavar="DIR", help="one folder of label maps per sequence"
     )
-    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="the same, of a method")
     parser.add_argument("--protocol", choices=PROTOCOLS, required=True, help="which objects and frames count")
     parser.add_argument("--list", type=Path, metavar="FILE", help="sequences to score, one name per line; default: all")
     parser.add_argument(
@@ -56,18 +67,9 @@ def add_trees(parser: argparse.ArgumentParser) -> None:
 
 def run_score(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet score`."""
-    from munet_jax.evaluation.result_trees import read_list
-    from munet_jax.evaluation.score import score_results, table, write_scores
+    from munet_jax.evaluation.score import table, write_scores
 
-    scored = score_results(
-        options.annotations,
-        options.results,
-        PROTOCOLS[options.protocol],
-        listed=None if options.list is None else read_list(options.list),
-        meta=options.meta,
-        train_meta=options.train_meta,
-        processes=options.processes,
-    )
+    scored = score_folder(options, options.results)
     for line in scored.extra:
         print(f"extra: {line}", file=sys.stderr)
     if scored.problems:
@@ -83,6 +85,22 @@ def run_score(options: argparse.Namespace, _: Sequence[str]) -> int:
     return EXIT_PROBLEMS if scored.extra else 0
 
 
+def score_folder(options: argparse.Namespace, folder: Path) -> Scored:
+    """The scores of one method, by the options of `add_truth`."""
+    from munet_jax.evaluation.result_trees import read_list
+    from munet_jax.evaluation.score import score_results
+
+    return score_results(
+        options.annotations,
+        folder,
+        PROTOCOLS[options.protocol],
+        listed=None if options.list is None else read_list(options.list),
+        meta=options.meta,
+        train_meta=options.train_meta,
+        processes=options.processes,
+    )
+
+
 def run_compared(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet compare`."""
     from munet_jax.evaluation.compare import run_compare
@@ -95,3 +113,12 @@ def run_compared(options: argparse.Namespace, _: Sequence[str]) -> int:
         json_path=options.json,
         objects=not options.brief,
     )
+
+
+def run_check_zip(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """`munet check-zip`."""
+    from munet_jax.evaluation.submission import layout_of, verify_submission
+
+    layout = layout_of(parse_config(options.config, rest).evaluation)
+    print(f"{options.zip}: as a submission to {layout.source.name}")
+    return tell(verify_submission(layout, options.zip))

@@ -193,12 +193,19 @@ def _check(methods: Mapping[str, Results], width: int) -> None:
         raise InputError(f"width is {width}; it must be 1 pixel or more")
 
 
-def _environment() -> Any:
-    """Jinja2's environment, with everything escaped: names in HTML, and JSON so that no name can end its script."""
+def require_jinja2() -> None:
+    """Raises InputError where it is not installed; ask before long work."""
     try:
-        import jinja2
+        import jinja2  # noqa: F401
     except ImportError as error:
         raise InputError("the report page needs Jinja2: pip install 'munet_jax[report]'") from error
+
+
+def _environment() -> Any:
+    """Jinja2's environment, with everything escaped: names in HTML, and JSON so that no name can end its script."""
+    require_jinja2()
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -21,6 +21,8 @@ from munet_jax.data.sources import create_source
 from munet_jax.errors import InputError
 from munet_jax.evaluation.pictures import draw_pictures
 from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
+from munet_jax.evaluation.report import ReportOptions, make_report, require_libraries
+from munet_jax.evaluation.report_data import mean_scores, sequences_of_source
 from munet_jax.evaluation.score import RESULTS_FILE, YOUTUBE_VOS_MEASURES, seen_categories
 from munet_jax.evaluation.scoring import (
     SequenceScore,
@@ -32,28 +34,37 @@ from munet_jax.evaluation.scoring import (
 )
 from munet_jax.evaluation.split import MASKS, segment_split, speed
 from munet_jax.evaluation.submission import SUBMISSION_FILE, layout_of, write_submission
+from munet_jax.inference.motion import motion_maps
 from munet_jax.inference.segmenter import VideoSegmenter
-from munet_jax.models import create_model
+from munet_jax.models import MUNet, create_model
 from munet_jax.training.checkpoints import NEWEST
 from munet_jax.training.restore import trained_variables
 
-FOLDER = "evaluation"
+FOLDER, REPORT = "evaluation", "report"
 SCORING_THREADS = 4
 
 
 def evaluate(
-    config: ConfigDict, workdir: Path, *, step: int | str = NEWEST, submission: bool = False, again: bool = False
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    step: int | str = NEWEST,
+    submission: bool = False,
+    report: bool = False,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Segment the split of `config.evaluation` with a trained model, score it, and leave everything in the workdir.
 
     Writes workdir/evaluation/: masks/<video>/<frame>.png, results.json, and pictures of some videos; with `submission` also
-    submission.zip. A split whose masks are not public has no scores: results.json then says so.
+    submission.zip, with `report` also report/ (figures and a page). A split whose masks are not public has no scores:
+    results.json then says so.
 
     Args:
       config: a config of configs/, the one that trained the model.
       workdir: a training run.
       step: of the checkpoint, or 'newest' or 'best'.
       submission: whether to pack the masks as the benchmark's server wants them.
+      report: whether to draw figures and a page of all videos (extra 'report').
       again: segment videos again that an earlier call with the same checkpoint and config finished.
 
     Returns:
@@ -65,6 +76,8 @@ def evaluate(
     """
     source = create_source(config.evaluation)
     layout = layout_of(config.evaluation) if submission else None
+    if report:
+        require_libraries()
     variables, step = trained_variables(config, workdir, step)
     folder, devices = workdir / FOLDER, jax.local_devices()
     made_with = fingerprint(config, variables, again)
@@ -79,7 +92,9 @@ def evaluate(
         for index in range(min(config.evaluation.pictures, len(source)))
         for path in draw_pictures(source, index, folder / MASKS, folder, (model, variables, config))
     ]
-    report(results, folder, pictures)
+    tell(results, folder, pictures)
+    if report:
+        print(f"report:   {draw_report(source, results, folder, (model, variables, config))}")
     if layout is not None:
         print(f"zip:      {write_submission(layout, folder / MASKS, folder / SUBMISSION_FILE)} (verified)")
     return results
@@ -101,12 +116,12 @@ def fingerprint(config: ConfigDict, variables: Any, again: bool) -> str:
 
 def protocol_of(config: ConfigDict) -> Protocol:
     """How a config's evaluation is scored."""
-    kind = config.evaluation.kind
+    kind, dataset = config.evaluation.kind, config.evaluation.tfds.dataset
     if config.evaluation.merge_objects:
         return DAVIS2016
-    if kind == "youtube_vos" or (kind == "tfds" and "youtube_vos" in config.evaluation.tfds.dataset):
+    if kind == "youtube_vos" or (kind == "tfds" and "youtube_vos" in dataset):
         return YOUTUBE_VOS
-    return GENERIC if kind == "folder" else DAVIS2017
+    return GENERIC if kind == "folder" or (kind == "tfds" and "folder" in dataset) else DAVIS2017
 
 
 def score_split(source: ClipSource, config: ConfigDict, masks: Path) -> dict[str, Any]:
@@ -184,7 +199,25 @@ def brief(summary: Mapping[str, Any]) -> dict[str, float]:
     return {key: summary[key] for key in ("J", "F", "J&F")}
 
 
-def report(results: Mapping[str, Any], folder: Path, pictures: list[Path]) -> None:
+def draw_report(
+    source: ClipSource, results: Mapping[str, Any], folder: Path, network: tuple[MUNet, Any, ConfigDict]
+) -> Path:
+    """The report of an evaluation, with what the network sees of motion; its page."""
+    name = f"MUNet, step {results['step']}"
+    scores = mean_scores(results.get("frames", []))
+    paths = make_report(
+        sequences_of_source(source, folder / MASKS, name, scores),
+        {name: results},
+        folder / REPORT,
+        ReportOptions(),
+        title=f"Evaluation on {source.name}",
+        notes=(f"checkpoint: step {results['step']}", f"protocol {results['protocol']}"),
+        maps=lambda before, frame: motion_maps(*network, before, frame),
+    )
+    return paths[0]
+
+
+def tell(results: Mapping[str, Any], folder: Path, pictures: list[Path]) -> None:
     """Tell the user the scores and where everything is."""
     if results["scored"]:
         copy = results["first_mask_copy"]

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from munet_jax.array_types import AnyMap, Array, CostVolume, Inside
 from munet_jax.compiles import device_jit
 from munet_jax.errors import InputError
-from munet_jax.host_types import Float, Image
+from munet_jax.host_types import Float, Image, UInt8
 from munet_jax.inference.checks import check_frame
 from munet_jax.inference.geometry import Geometry, create_geometry, fit_frame, map_to_source
 from munet_jax.inference.stream import DISPLAY_TEMPERATURE
@@ -90,7 +90,9 @@ def motion_step(
     return model.apply(variables, method=run)
 
 
-def motion_maps(model: MUNet, variables: Any, config: ConfigDict, before: Image, frame: Image) -> MotionMaps:
+def motion_maps(
+    model: MUNet, variables: Any, config: ConfigDict, before: UInt8[np.ndarray, "_ _ 3"], frame: Image
+) -> MotionMaps:
     """Compares a frame with the one before it, both RGB uint8 [h, w, 3], at the size that `config.inference` asks for.
 
     Raises:

@@ -46,7 +46,8 @@ class VideoSegmenter:
         check_options(config.inference)
         self.settings = create_settings(config.inference)
         self.model, self.config = model, config
-        self.variables = jax.device_put(variables)
+        # Where `jax.default_device` says, also if they are on another device already.
+        self.variables = jax.device_put(variables, jax.config.jax_default_device)  # type: ignore[attr-defined]
         self.max_objects = config.inference.max_objects
         self.reset()
 

@@ -66,7 +66,7 @@ def motion_figure(
     legends = [
         _blank(panel_width),
         colour_bar(panel_width, low, high, "cosine: low = unsure, high = sure match"),
-        _wheel_legend(panel_width, length),
+        wheel_legend(panel_width, length),
         colour_bar(panel_width, 0, 1, "weight: high = the motion feature is let through"),
     ]
     captions = [
@@ -78,8 +78,8 @@ def motion_figure(
     return grid([panels, legends], column_captions=captions)
 
 
-def colour_bar(width: int, low: float | int, high: float | int, text: str) -> PIL.Image.Image:
-    """The legend of `heat_map`: its colours from `low` to `high`, both numbers, and what they mean.
+def colour_bar(width: int, low: float | int, high: float | int, text: str, *, grey: bool = False) -> PIL.Image.Image:
+    """The legend of `heat_map`, or of a map in grey: its colours from `low` to `high`, both numbers, and what they mean.
 
     Raises:
       InputError: `high` is not greater than `low`.
@@ -88,7 +88,8 @@ def colour_bar(width: int, low: float | int, high: float | int, text: str) -> PI
     bar_height, line = max(8, width // 32), round(font.size * 1.3)
     paper = PIL.Image.new("RGB", (width, bar_height + 2 * line + 4), (255, 255, 255))
     ramp = np.tile(np.linspace(low, high, width), (bar_height, 1))
-    paper.paste(PIL.Image.fromarray(heat_map(ramp, low, high)), (0, 0))
+    heat = PIL.Image.fromarray(heat_map(ramp, low, high))
+    paper.paste(PIL.Image.linear_gradient("L").rotate(90).resize(heat.size) if grey else heat, (0, 0))
     draw = PIL.ImageDraw.Draw(paper)
     draw.text((0, bar_height + 2), f"{low:.2f}", (30, 30, 30), font)
     draw.text((width - 1, bar_height + 2), f"{high:.2f}", (30, 30, 30), font, anchor="ra")
@@ -96,7 +97,8 @@ def colour_bar(width: int, low: float | int, high: float | int, text: str) -> PI
     return paper
 
 
-def _wheel_legend(width: int, length: float | int) -> PIL.Image.Image:
+def wheel_legend(width: int, length: float | int) -> PIL.Image.Image:
+    """The legend of `flow_colours`: the wheel, and how long a displacement in full colour is, in image pixels."""
     font = _legend_font(width)
     size = max(32, width // 6)
     paper = PIL.Image.new("RGB", (width, size), (255, 255, 255))

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,19 +11,15 @@ from munet_jax.data.masks import read_mask
 from munet_jax.data.youtube_vos import YouTubeVosSource
 from munet_jax.evaluation.split import segment_video
 from munet_jax.inference.segmenter import VideoSegmenter
-from munet_jax.models import create_model, init_variables
+from munet_jax.models import create_model
 from tests.data.trees import make_youtube_vos
-from tests.models.tiny import random_clip
 
 
 @pytest.fixture
-def segmenter() -> VideoSegmenter:
-    """A small network with random parameters: what it predicts is of no interest here."""
+def segmenter(variables: Any) -> VideoSegmenter:
+    """A small network: what it predicts is of no interest here."""
     config = testing.get_config()
-    frames, masks, objects = random_clip(b=1, t=2, size=(48, 64))
-    model = create_model(config.model)
-    variables: Any = init_variables(model, 0, frames=frames, masks=masks, objects=objects)
-    return VideoSegmenter(model, jax.tree.map(jnp.asarray, variables), config)
+    return VideoSegmenter(create_model(config.model), variables, config)
 
 
 def test_an_object_is_given_where_it_appears_and_no_other(segmenter: VideoSegmenter, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
-"""A small network with random parameters, a short video, and segmenters of them."""
+"""A short video, and segmenters of a small network with random parameters."""
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -12,8 +10,7 @@ from ml_collections import ConfigDict
 from configs import testing
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
 from munet_jax.inference.segmenter import VideoSegmenter
-from munet_jax.models import create_model, init_variables
-from tests.models.tiny import random_clip
+from munet_jax.models import create_model
 
 FRAMES = 8
 
@@ -22,15 +19,6 @@ def settings(**changes: Any) -> ConfigDict:
     config = testing.get_config()
     config.inference.update(changes)
     return config
-
-
-@pytest.fixture(scope="session")
-def variables() -> Any:
-    config = settings()
-    frames, masks, objects = random_clip(b=1, t=2, size=(48, 64))
-    variables = init_variables(create_model(config.model), 0, frames=frames, masks=masks, objects=objects)
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: x + jnp.asarray(0.05 * rng.standard_normal(x.shape), x.dtype), variables)
 
 
 @pytest.fixture(scope="session")

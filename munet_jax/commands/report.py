@@ -1,0 +1,114 @@
+"""`munet report`: figures for papers and a page to look through, of one method or several."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from munet_jax.commands.problems import tell
+from munet_jax.commands.scoring import add_truth, score_folder
+from munet_jax.errors import InputError
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def add(commands: Any) -> None:
+    """The command's options."""
+    report = commands.add_parser("report", help="curves, strips, bars and a page of methods' masks (extra 'report')")
+    add_truth(report)
+    report.add_argument(
+        "--results", action="append", required=True, metavar="[NAME=]DIR", help="a method's label maps; may be repeated"
+    )
+    report.add_argument("--frames", type=Path, required=True, metavar="DIR", help="one folder of frames per sequence")
+    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    report.add_argument("--title", default="Report", help="of the page")
+    report.add_argument(
+        "--weights",
+        type=Path,
+        help="a network (file of export-weights, or training run), to draw what it sees of motion",
+    )
+    report.add_argument(
+        "--pixel",
+        type=pixel,
+        metavar="X,Y",
+        help="whose matching is drawn; default: in the middle of the largest object",
+    )
+    report.add_argument(
+        "--attributes", type=Path, metavar="FILE", help='JSON {"sequence": ["attribute", ...]}, for bars per attribute'
+    )
+    report.add_argument("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="default: png pdf")
+    report.add_argument(
+        "--page-frames", type=int, default=60, metavar="N", help="of a sequence on the page at most (default: 60)"
+    )
+    report.set_defaults(run=run_report, takes_config=False)
+
+
+def pixel(text: str) -> tuple[int, int]:
+    """'320,200' -> (320, 200)."""
+    x, _, y = text.partition(",")
+    if not (x.isdecimal() and y.isdecimal()):
+        raise argparse.ArgumentTypeError(f"give it as X,Y, such as 320,200, not {text!r}")
+    return int(x), int(y)
+
+
+def run_report(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet report`."""
+    from munet_jax.evaluation.report import ReportOptions, make_report, read_attributes, require_libraries
+    from munet_jax.evaluation.report_data import mean_scores, sequences_in_trees
+    from munet_jax.evaluation.scoring import frame_rows
+
+    require_libraries()
+    if options.page_frames < 1:
+        raise InputError(f"--page-frames is {options.page_frames}; it must be 1 or more")
+    attributes = {} if options.attributes is None else read_attributes(options.attributes)
+    folders = name_folders(options.results)
+    maps = None if options.weights is None else map_reader(options.weights)
+    methods: dict[str, Mapping[str, Any]] = {}
+    scores = {}
+    for name, folder in folders.items():
+        scored = score_folder(options, folder)
+        if scored.problems:
+            return tell(scored.problems)
+        methods[name], scores[name] = scored.results, mean_scores(frame_rows(scored.scores))
+    names = next(iter(methods.values()))["sequences"]
+    paths = make_report(
+        sequences_in_trees(list(names), options.frames, options.annotations, folders, scores),
+        methods,
+        options.out,
+        ReportOptions(
+            formats=tuple(options.formats),
+            page_frames=options.page_frames,
+            attributes=attributes,
+            pixel=options.pixel,
+        ),
+        title=options.title,
+        notes=(f"protocol {options.protocol}", f"annotations: {options.annotations}"),
+        maps=maps,
+    )
+    print(f"page:     {paths[0]}")
+    print(f"figures:  {len(paths) - 1} files in {options.out}")
+    return 0
+
+
+def name_folders(given: Sequence[str]) -> dict[str, Path]:
+    """Methods' folders by name: of NAME=DIR, or the folder's own."""
+    found: dict[str, Path] = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        path = Path(folder if equals else text)
+        name = name if equals else path.resolve().name
+        if name in found:
+            raise InputError(f"two results are called {name!r}; name them by --results NAME=DIR")
+        found[name] = path
+    return found
+
+
+def map_reader(weights: Path) -> Any:
+    """What a network sees between two frames."""
+    import munet_jax
+    from munet_jax.inference.motion import motion_maps
+
+    model, variables, config = munet_jax.load(weights)
+    return lambda before, frame: motion_maps(model, variables, config, before, frame)
