@@ -1,16 +1,21 @@
 """A short video, and segmenters of a small network with random parameters."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image as PILImage
 
 from configs import testing
+from munet_jax.data.masks import write_mask
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.data.video_files import write_video
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
+from munet_jax.weights import write_weights
 
 FRAMES = 8
 
@@ -38,3 +43,20 @@ def segmenter(variables: Any) -> Callable[..., VideoSegmenter]:
         return VideoSegmenter(create_model(config.model), variables, config)
 
     return create
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory, video: Any, variables: Any) -> Path:
+    """frames/shot 1.png to shot 12.png (natural order differs from that of text), masks, weights.safetensors."""
+    pytest.importorskip("av")
+    root = tmp_path_factory.mktemp("tree")
+    frames, labels = video
+    (root / "frames").mkdir()
+    for number in range(12):
+        PILImage.fromarray(frames[number % 8]).save(root / "frames" / f"shot {number + 1}.png")
+    write_mask(root / "first.png", labels[0])
+    write_mask(root / "later.png", labels[5])
+    write_weights(root / "weights.safetensors", {"params": variables["params"], "batch_stats": {}}, settings(), 3)
+    write_video(root / "clip.mp4", [np.repeat(np.repeat(f, 2, 0), 2, 1) for f in frames], 10)
+    PILImage.fromarray(np.kron(labels[0], np.ones((2, 2), np.uint8))).save(root / "double.png")
+    return root

@@ -1,0 +1,133 @@
+"""`munet segment` and videos or masks that are damaged, turned, unknown or wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+from munet_jax.data.masks import write_mask
+from munet_jax.data.video_files import VideoFile
+from munet_jax.errors import InputError
+from munet_jax.inference.inputs import open_input
+from tests.inference.segmenting import Create, masks_of, segment
+
+av = pytest.importorskip("av")
+
+
+def test_a_damaged_video_keeps_what_came_before(segmenter: Create, tree: Path, tmp_path: Path) -> None:
+    content = (tree / "clip.mp4").read_bytes()
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(content[: len(content) // 3])
+    with pytest.raises(InputError, match=r"broken.mp4: cannot be opened as a video .*index may be missing.*ffmpeg"):
+        VideoFile(broken)
+    # An index at the start of the file, and data that ends too early.
+    whole = tmp_path / "whole.mp4"
+    with (
+        av.open(str(tree / "clip.mp4")) as source,
+        av.open(str(whole), "w", options={"movflags": "faststart"}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    content = whole.read_bytes()
+    whole.write_bytes(content[: int(len(content) * 0.8)])
+    with pytest.raises(InputError, match=r"whole.mp4: breaks after \d frames"):
+        segment(segmenter, tree, tmp_path / "out", "double.png", source=str(whole), overlays=())
+    assert 1 <= len(masks_of(tmp_path / "out")) < 8
+    assert (tmp_path / "out" / ".state.npz").exists()
+
+
+def test_a_trimmed_video_shows_fewer_frames_than_its_index_has(tree: Path, tmp_path: Path) -> None:
+    """As phones trim: an edit list hides the first frames."""
+    trimmed = tmp_path / "trimmed.mp4"
+    with av.open(str(tree / "clip.mp4")) as source, av.open(str(trimmed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                packet.pts -= 3 * 1024  # shown before time 0, so that the muxer writes an edit list
+                packet.dts -= 3 * 1024
+                target.mux(packet)
+    video = VideoFile(trimmed)
+    assert 0 < len(list(video)) < video.expected == 8
+
+
+def test_a_codec_that_nobody_here_knows_is_named(tree: Path, tmp_path: Path) -> None:
+    content = (tree / "clip.mp4").read_bytes()
+    place = content.rindex(b"avc1")
+    (tmp_path / "odd.mp4").write_bytes(content[:place] + b"zzzz" + content[place + 4 :])
+    with pytest.raises(InputError, match=r"no decoder for its codec here \(zzzz\); convert it with: ffmpeg"):
+        VideoFile(tmp_path / "odd.mp4")
+
+
+def test_a_turned_phone_video_is_upright(tree: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(tree / "clip.mp4")) as source, av.open(str(turned), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(90)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    plain, upright = next(iter(VideoFile(tree / "clip.mp4"))), next(iter(VideoFile(turned)))
+    assert upright.shape == (144, 112, 3)
+    np.testing.assert_array_equal(upright, np.rot90(plain))
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("nothing", "no such video, folder or pattern"),
+        ("*.jpg", "matches no frames"),
+        ("first.png", "is a single image"),
+        ("empty", "holds no frames"),
+        ("weights.safetensors", "cannot be opened as a video"),
+    ],
+)
+def test_inputs_that_are_refused(tree: Path, source: str, reason: str) -> None:
+    (tree / "empty").mkdir(exist_ok=True)
+    with pytest.raises(InputError, match=reason):
+        open_input(str(tree / source))
+
+
+def test_patterns(tree: Path, tmp_path: Path) -> None:
+    frames = open_input(str(tree / "frames" / "shot ?.png"))
+    assert [frames.name(index) for index in range(len(frames))] == [f"shot {number}" for number in range(1, 10)]
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        PILImage.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
+    with pytest.raises(InputError, match="would be called 1; keep one"):
+        open_input(str(tmp_path / "*" / "*.png"))
+
+
+def test_frames_and_masks_that_are_refused(segmenter: Create, tree: Path, tmp_path: Path, video: Any) -> None:
+    frames, _ = video
+    for name, image, reason in (
+        ("sizes", PILImage.new("RGB", (70, 56)), "frame called 1: frame 1 is 70 x 56 but the video began with 72 x 56"),
+        ("wide", PILImage.fromarray(np.zeros((56, 72), np.uint16)), "more than 8 bits"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        PILImage.fromarray(frames[0]).save(folder / "0.png")
+        image.save(folder / "1.png")
+        with pytest.raises(InputError, match=reason):
+            segment(segmenter, tree, tmp_path / f"{name}_out", source=str(folder), overlays=())
+        assert len(masks_of(tmp_path / f"{name}_out")) == 1
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    for number, mode in enumerate(("L", "RGBA", "RGB")):
+        PILImage.fromarray(frames[0]).convert(mode).save(grey / f"{number}.png")
+    segment(segmenter, tree, tmp_path / "grey_out", source=str(grey), overlays=())
+    assert len(masks_of(tmp_path / "grey_out")) == 3
+    write_mask(tmp_path / "none.png", np.zeros((56, 72), np.uint8))
+    for mask, reason in (
+        (tmp_path / "none.png", "none.png: shows no object"),
+        (tree / "double.png", "double.png: is 144 x 112 but the frames are 72 x 56"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            segment(segmenter, tree, tmp_path / "out", str(mask))
+    segment(segmenter, tree, tmp_path / "out", overlays=())  # what ended before its first mask is in nobody's way
