@@ -13,17 +13,22 @@ FORMS = ("", "small")
 
 def encoder() -> ConfigDict:
     """ResNet-50 to res4 with frozen batch norm."""
-    return ConfigDict({"stage_sizes": (3, 4, 6), "width": 64, "block": "bottleneck", "norm": "frozen_batch"})
+    fields = {"stage_sizes": (3, 4, 6), "width": 64, "block": "bottleneck", "norm": "frozen_batch"}
+    return ConfigDict({"kind": "resnet"} | fields)
 
 
 def model() -> ConfigDict:
     """The paper's network (Sec. 3)."""
     config = ConfigDict()
     config.query_encoder = encoder()
+    config.query_encoder.frozen_blocks = 0  # of kind 'efficientnet_lite0': the first blocks that get no gradient
     config.reference_encoder = encoder()
+    config.reference_encoder.light_widths = (16, 32, 48, 64)  # of kind 'light': channels at strides 2, 4, 8, 16
+    config.reference_encoder.light_features = 128
     # Standard deviation of the mask's part of Enc-R's first kernel before training.
     config.reference_encoder.mask_kernel_std = 0.01
     config.mu_layer = ConfigDict()
+    config.mu_layer.channels = 0  # that are matched; 0 is a quarter of the semantic feature's
     config.mu_layer.radius = 12  # stride-16 positions: a 25 x 25 window
     config.mu_layer.matching = "softargmin"  # the paper's formula; 'softargmax' points at the match
     config.mu_layer.temperature = 1.0
@@ -35,7 +40,7 @@ def model() -> ConfigDict:
     config.memory_key = "reference"  # the paper's; 'query' remembers a frame by the key it asked with
     config.key_dim = 128
     config.value_dim = 512
-    config.decoder_dim = 256
+    config.decoder_dim = (256, 256, 256)  # at strides 16, 8 and 4
     config.motion_prior = False  # hand the moved masks of the frame before to the decoder; not in the paper
     config.top_k = 0  # memory positions per query position; 0 takes all
     config.remat = False  # training computes the encoders' and the decoder's inner maps twice, to keep fewer
@@ -119,6 +124,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 2e-5
+    config.optimizer.encoder_rate = 1.0  # Enc-Q's rate, as a part of that of the rest
     config.optimizer.scale_lr = False  # the rate is of one clip, times train.batch_size
     config.optimizer.schedule = "halving"  # or 'cosine', 'constant'
     config.optimizer.halve_every_epochs = 25
@@ -167,7 +173,7 @@ def narrow(config: ConfigDict) -> None:
         part.update(stage_sizes=(1, 1, 1), width=16, block="basic", norm="group")
     config.reference_encoder.mask_kernel_std = 0.5
     config.mu_layer.update(matching="softargmax", temperature=0.07, learn_temperature=True, outside="mask")
-    config.update(memory_key="query", key_dim=32, value_dim=64, decoder_dim=32)
+    config.update(memory_key="query", key_dim=32, value_dim=64, decoder_dim=(32, 32, 32))
 
 
 def small(config: ConfigDict) -> None:
@@ -178,7 +184,7 @@ def small(config: ConfigDict) -> None:
     narrow(config.model)
     for part in (config.model.query_encoder, config.model.reference_encoder):
         part.update(width=24, stage_sizes=(1, 1, 2))
-    config.model.update(key_dim=48, value_dim=96, decoder_dim=48)
+    config.model.update(key_dim=48, value_dim=96, decoder_dim=(48, 48, 48))
     config.data.update(size=(192, 192), clip_length=4, clip_stride=1, max_skip=3)
     config.data.augmentation.update(crop_scale_min=0.4, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.03)
     config.optimizer.update(learning_rate=2e-3, schedule="cosine", warmup_steps=50, weight_decay=0.01, clip_norm=1.0)

@@ -16,7 +16,7 @@ def get_config(form: str = "") -> ConfigDict:
     for part in (config.model.query_encoder, config.model.reference_encoder):
         part.width = 8
     config.model.mu_layer.radius = 3
-    config.model.update(key_dim=8, value_dim=8, decoder_dim=8)
+    config.model.update(key_dim=8, value_dim=8, decoder_dim=(8, 8, 8))
 
     config.data.synthetic.update(videos=4, frames=6, height=64, width=64)
     config.data.update(size=(64, 64), clip_length=3, max_objects=2)

@@ -12,30 +12,42 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from munet_jax.convert.efficientnet import efficientnet_lite0_from_pytorch, is_efficientnet
 from munet_jax.convert.resnet import resnet50_to_pytorch, resnet_from_pytorch
 from munet_jax.errors import InputError
 from munet_jax.files import atomic_path
 
-FORMAT = "munet_jax resnet"
+RESNET, EFFICIENTNET = FORMATS = ("munet_jax resnet", "munet_jax efficientnet_lite0")
 PYTORCH_SUFFIXES = (".pth", ".pt")
 SUFFIXES = (*PYTORCH_SUFFIXES, ".safetensors")
 
 
 def convert(source: Path, target: Path, *, depth: int = 50, epsilon: float | None = None) -> None:
-    """A PyTorch ResNet's file -> a converted backbone (`munet convert`); errors as `resnet_from_pytorch` and reading."""
+    """A PyTorch ResNet's or EfficientNet-Lite0's file -> a converted backbone (`munet convert`), by its names.
+
+    Errors are those of reading and of the conversion; `depth` and `epsilon` are of a ResNet.
+    """
     if target.suffix != ".safetensors" or not target.parent.is_dir():
         raise InputError(f"{target}: a converted backbone is a .safetensors file in a folder that exists")
-    variables = resnet_from_pytorch(read_state_dict(source), depth=depth, epsilon=epsilon)
+    state = read_state_dict(source)
+    if is_efficientnet(state):
+        variables, described = efficientnet_lite0_from_pytorch(state), {"format": EFFICIENTNET}
+    else:
+        variables = resnet_from_pytorch(state, depth=depth, epsilon=epsilon)
+        described = {"format": RESNET, "depth": str(depth)}
     flat = {"/".join(path): array for path, array in flatten_dict(variables).items()}
     with atomic_path(target) as temporary:
-        save_file(flat, temporary, metadata={"munet": json.dumps({"format": FORMAT, "depth": depth})})
+        save_file(flat, temporary, metadata={"munet": json.dumps(described)})
 
 
 def convert_back(source: Path, target: Path) -> None:
     """A converted backbone -> a PyTorch state dict cut after layer3 (`munet convert --to-pytorch`)."""
     if target.suffix not in SUFFIXES or not target.parent.is_dir():
         raise InputError(f"{target}: give a file that ends in {' or '.join(SUFFIXES)}, in a folder that exists")
-    variables, depth = read_backbone(source)
+    variables, kind = read_backbone(source)
+    if not kind.startswith("ResNet-"):
+        raise InputError(f"{source}: is an {kind}; only a ResNet goes back to PyTorch")
+    depth = int(kind.removeprefix("ResNet-"))
     state = resnet50_to_pytorch(variables, depth=depth)
     with atomic_path(target) as temporary:
         if target.suffix == ".safetensors":
@@ -67,8 +79,8 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in state.items()}
 
 
-def read_backbone(path: Path) -> tuple[dict[str, Any], int]:
-    """Variables and depth of a converted backbone.
+def read_backbone(path: Path) -> tuple[dict[str, Any], str]:
+    """Variables of a converted backbone, and what it is: 'ResNet-50', 'ResNet-18' or 'EfficientNet-Lite0'.
 
     Raises:
       InputError: no such file, or one that `munet convert` did not write.
@@ -82,9 +94,10 @@ def read_backbone(path: Path) -> tuple[dict[str, Any], int]:
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a converted backbone ({error}); {remedy}") from error
-    if described.get("format") != FORMAT:
+    if described.get("format") not in FORMATS:
         raise InputError(f"{path}: not a converted backbone; {remedy}")
-    return unflatten_dict(flat, sep="/"), described["depth"]
+    kind = f"ResNet-{described['depth']}" if described["format"] == RESNET else "EfficientNet-Lite0"
+    return unflatten_dict(flat, sep="/"), kind
 
 
 def import_torch(path: Path) -> Any:

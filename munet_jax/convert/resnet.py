@@ -17,6 +17,8 @@ from munet_jax.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
 Tree = dict[str, Any]
+# PyTorch name -> (our path, PyTorch shape).
+Entries = dict[str, tuple[tuple[str, ...], tuple[int, ...]]]
 
 DETECTOR_PREFIX = "backbone.body."
 # By name, whole or as the start of a dotted path: what a network cut after layer3 has no use for.
@@ -56,11 +58,8 @@ def resnet_from_pytorch(state_dict: Arrays, *, depth: int, epsilon: float | None
         frozen = not any(name.endswith("num_batches_tracked") for name in state_dict)
         epsilon = 0.0 if detector and frozen else OUR_EPSILON
     expected = _expected(depth)
-    _check(entries, expected, depth)
-    variables: Tree = {"params": {}, "batch_stats": {}}
-    for name, (path, _) in expected.items():
-        array = np.asarray(entries[name], np.float32)
-        _put(variables, path, np.ascontiguousarray(array.transpose(2, 3, 1, 0)) if array.ndim == 4 else array)
+    check_entries(entries, expected, f"a ResNet-{depth} of torchvision, timm or torchvision's Mask R-CNN")
+    variables = variables_of(entries, expected)
     if epsilon != OUR_EPSILON:
         _fold_epsilon(variables["params"], variables["batch_stats"], epsilon)
     return variables
@@ -98,12 +97,12 @@ def _backbone_entries(state_dict: Arrays) -> tuple[dict[str, np.ndarray], bool]:
     return {name: array for name, array in plain.items() if not LEFT_OUT.match(name)}, detector
 
 
-def _expected(depth: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+def _expected(depth: int) -> Entries:
     """PyTorch name -> (our path, PyTorch shape) of every entry up to layer3."""
     block = next((block for block, depths in STAGES.items() if depth in depths), None)
     if block is None:
         raise InputError(f"ResNet-{depth} is not known; convert a ResNet-18 or a ResNet-50")
-    entries: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {}
+    entries: Entries = {}
 
     def add(theirs: str, norm: str, path: tuple[str, ...], kernel: str, ours: str, shape: tuple[int, ...]) -> None:
         entries[f"{theirs}.weight"] = (("params", *path, kernel, "kernel"), shape)
@@ -130,7 +129,21 @@ def _expected(depth: int) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     return entries
 
 
-def _check(entries: Arrays, expected: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]], depth: int) -> None:
+def variables_of(entries: Arrays, expected: Entries) -> Tree:
+    """{'params', 'batch_stats'} of checked entries, f32; kernels [kh, kw, i, o], depthwise ones [kh, kw, d]."""
+    variables: Tree = {"params": {}, "batch_stats": {}}
+    for name, (path, shape) in expected.items():
+        array = np.asarray(entries[name], np.float32)
+        if array.ndim == 4:
+            array = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
+            if path[-1] == "depthwise":
+                array = array.reshape(*array.shape[:2], shape[0])
+        _put(variables, path, array)
+    return variables
+
+
+def check_entries(entries: Arrays, expected: Entries, called: str) -> None:
+    """Raises InputError that lists every entry which is missing, unexpected or of another shape."""
     wrong = {name: expected[name][1] for name in expected.keys() & entries.keys()}
     shapes = [
         f"{name} {tuple(np.shape(entries[name]))} instead of {shape}"
@@ -144,7 +157,7 @@ def _check(entries: Arrays, expected: Mapping[str, tuple[tuple[str, ...], tuple[
     }
     if any(found.values()):
         lists = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in found.items() if names)
-        raise InputError(f"this is not a ResNet-{depth} of torchvision, timm or torchvision's Mask R-CNN: {lists}")
+        raise InputError(f"this is not {called}: {lists}")
 
 
 def _fold_epsilon(params: Tree, statistics: Tree, epsilon: float) -> None:

@@ -16,8 +16,8 @@ from munet_jax.inference.geometry import Geometry
 from munet_jax.inference.stream import Settings
 from munet_jax.models import MUNet
 from munet_jax.models.aggregation import STRIDE
+from munet_jax.models.encoders import LightReferenceEncoder
 from munet_jax.models.memory import FRAME_BUCKETS, EveryK
-from munet_jax.models.resnet import BLOCKS
 
 F32 = 4
 GIGA = 1e9
@@ -71,18 +71,26 @@ def step_bytes(model: MUNet, settings: Settings, geometry: Geometry, slots: int)
     height, width = geometry.padded
     pixels, positions = height * width, geometry.positions
     chunk = min(settings.object_chunk or slots, slots)
-    backbone = model.reference_encoder.backbone
     wide = np.dtype(model.decoder.dtype).itemsize
-    stride_2, stride_4 = pixels / 4 * backbone.width, pixels / 16 * backbone.width * BLOCKS[backbone.block].expansion
+    at_2, at_4 = reference_widths(model)
+    stride_2, stride_4 = pixels / 4 * at_2, pixels / 16 * at_4
     encoder = chunk * (MAPS_AT_STRIDE_2 * stride_2 + MAPS_AT_STRIDE_4 * stride_4) * wide
-    decoder = chunk * MAPS_AT_STRIDE_4 * pixels / 16 * model.decoder.features * wide
+    decoder = chunk * MAPS_AT_STRIDE_4 * pixels / 16 * model.decoder.features[-1] * wide
     policy = settings.policy
     value = model.query_embedding.value_dim
     read = min(settings.read_chunk or policy.capacity * positions, policy.capacity * positions)
     matcher = slots * positions * (2 * read + 3 * value) * F32
     masks = 4 * slots * pixels * F32
-    skips = pixels / 16 * (model.decoder.features + backbone.width * BLOCKS[backbone.block].expansion) * wide
+    skips = pixels / 16 * (model.decoder.features[-1] + model.query_encoder.backbone.stage_widths[0]) * wide
     return max(encoder, decoder, matcher) + masks + skips
+
+
+def reference_widths(model: MUNet) -> tuple[int, int]:
+    """Enc-R's channels at strides 2 and 4."""
+    encoder = model.reference_encoder
+    if isinstance(encoder, LightReferenceEncoder):
+        return encoder.widths[0], encoder.widths[1]
+    return encoder.backbone.width, encoder.backbone.stage_widths[0]
 
 
 def check_budget(

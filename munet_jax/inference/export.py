@@ -37,7 +37,7 @@ def create_steps(
     * query(frame, reduced, masks, keys, values, occupied, objects) -> probabilities, reduced, key: `reduced` and `masks` are the
       frame's before.
     * memorise(frame, masks, key, keys, values, occupied, objects, slot) -> keys, values, occupied: the frame before, in slot
-      0, is forgotten.
+      0, is forgotten. A network whose Enc-R takes Enc-Q's feature has one output and one argument more, `semantic`, after `key`.
 
     Frames are uint8 [1, h, w, 3], masks f32 [1, n, h, w] without background, objects bool [1, n].
 
@@ -64,10 +64,13 @@ def create_steps(
         )
     )  # fmt: skip
 
+    def left(reduced: Array, key: Array, semantic: Array | None) -> dict[str, Array]:
+        return {"reduced": reduced, "key": key} | ({} if semantic is None else {"semantic": semantic})
+
     def first(frame: Array) -> dict[str, Array]:
         def run(module: MUNet) -> dict[str, Array]:
             encoded = module.encode(frame)
-            return {"reduced": encoded.reduced, "key": module.first_key(encoded)}
+            return left(encoded.reduced, module.first_key(encoded), module.semantic(encoded))
 
         return model.apply(variables, method=run)
 
@@ -79,26 +82,26 @@ def create_steps(
             asked = module.query(encoded, reduced)
             matched, _ = module.read(asked, MemoryBank(keys, values, occupied), chunk=settings.read_chunk)
             logits = module.decode(asked, matched, objects, masks, chunk=settings.object_chunk)
-            return {"probabilities": object_probabilities(logits), "reduced": encoded.reduced, "key": asked.key}
+            return {"probabilities": object_probabilities(logits)} | left(encoded.reduced, asked.key, asked.semantic)
 
         return model.apply(variables, method=run)
 
-    def memorise(
-        frame: Array, masks: Array, key: Array, keys: Array, values: Array, occupied: Array, objects: Array, slot: Array
-    ) -> dict[str, Array]:
+    def memorise(frame: Array, masks: Array, key: Array, *rest: Array) -> dict[str, Array]:
+        *semantic, keys, values, occupied, objects, slot = rest
         chunk = settings.object_chunk
-        new_key, value = model.apply(variables, frame, masks, key, chunk=chunk, method="memorise")
+        new_key, value = model.apply(variables, frame, masks, key, *semantic, chunk=chunk, method="memorise")
         after = policy.write(MemoryBank(keys, values, occupied), new_key, value, objects, slot)
         return after._asdict()
 
     shape = jax.ShapeDtypeStruct
     frame, masks = shape((1, *size, 3), jnp.uint8), shape((1, slots, *size), jnp.float32)
     there, slot = shape((1, slots), jnp.bool_), shape((), jnp.int32)
-    left = jax.eval_shape(first, frame)
+    after = jax.eval_shape(first, frame)
+    asked = [after[name] for name in ("key", "semantic") if name in after]
     return {
         "first": (first, [frame]),
-        "query": (query, [frame, left["reduced"], masks, *bank, there]),
-        "memorise": (memorise, [frame, masks, left["key"], *bank, there, slot]),
+        "query": (query, [frame, after["reduced"], masks, *bank, there]),
+        "memorise": (memorise, [frame, masks, *asked, *bank, there, slot]),
     }
 
 

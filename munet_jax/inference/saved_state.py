@@ -23,7 +23,7 @@ def pack_stream(stream: Stream) -> dict[str, np.ndarray]:
     if stream.bank is None or stream.carried is None:
         return state
     parts = {f"bank.{name}": array for name, array in stream.bank._asdict().items()}
-    parts |= {f"carried.{name}": array for name, array in stream.carried._asdict().items()}
+    parts |= {f"carried.{name}": array for name, array in stream.carried._asdict().items() if array is not None}
     for name, array in (parts | {"masks": stream.masks}).items():
         host = np.array(array)  # a copy: a view would keep the next step from using the memory again
         if host.dtype == BFLOAT16:
@@ -44,5 +44,5 @@ def unpack_stream(stream: Stream, state: Mapping[str, np.ndarray]) -> None:
     }
     bank = AdaptiveBank if isinstance(stream.settings.policy, Adaptive) else MemoryBank
     stream.bank = bank(**{name: arrays[f"bank.{name}"] for name in bank._fields})
-    stream.carried = Carried(**{name: arrays[f"carried.{name}"] for name in Carried._fields})
+    stream.carried = Carried(arrays["carried.reduced"], arrays["carried.key"], arrays.get("carried.semantic"))
     stream.masks = arrays["masks"]

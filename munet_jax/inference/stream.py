@@ -34,10 +34,13 @@ class Settings(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What a frame leaves for later: its reduced feature for the next MU-Layer, its query key for memory."""
+    """What a frame leaves for later: its reduced feature for the next MU-Layer; its query key and, where Enc-R takes it, F_s
+    for memory.
+    """
 
     reduced: AnyMap
     key: AnyMap
+    semantic: AnyMap | None
 
 
 class Step(NamedTuple):
@@ -56,7 +59,7 @@ def first_step(model: MUNet, variables: Any, frame: Array, inside: Inside) -> Ca
 
     def run(module: MUNet) -> Carried:
         encoded = module.encode(frame, inside)
-        return Carried(encoded.reduced, module.first_key(encoded, inside))
+        return Carried(encoded.reduced, module.first_key(encoded, inside), module.semantic(encoded))
 
     return model.apply(variables, method=run)
 
@@ -82,14 +85,13 @@ def query_step(
         logits = module.decode(query, matched, objects, masks, chunk=settings.object_chunk)
         shown = inside_mask(inside, *logits.shape[1:3])[None, None]
         probabilities = jnp.where(shown, object_probabilities(logits), 0.0)
-        return Step(
-            probabilities, Carried(encoded.reduced, query.key), query.motion.uncertainty, query.attention, after
-        )
+        carried = Carried(encoded.reduced, query.key, query.semantic)
+        return Step(probabilities, carried, query.motion.uncertainty, query.attention, after)
 
     return model.apply(variables, method=run)
 
 
-@device_jit(static_argnums=(0, 1), donate_argnums=7)
+@device_jit(static_argnums=(0, 1), donate_argnums=8)
 def memorise_step(
     model: MUNet,
     settings: Settings,
@@ -98,6 +100,7 @@ def memorise_step(
     inside: Inside,
     masks: Array,
     query_key: AnyMap,
+    semantic: AnyMap | None,
     bank: Bank,
     objects: Array,
     pin: Array,
@@ -105,7 +108,7 @@ def memorise_step(
 ) -> Bank:
     """Enc-R and the policy's write; `pin` are the objects that this frame gives, `slot` is where a frame goes."""
     key, value = model.apply(
-        variables, frame, masks, query_key, inside=inside, chunk=settings.object_chunk, method="memorise"
+        variables, frame, masks, query_key, semantic, inside=inside, chunk=settings.object_chunk, method="memorise"
     )
     cells = inside_cells(inside, frame.shape[1] // STRIDE, frame.shape[2] // STRIDE).reshape(-1)
     if isinstance(settings.policy, Adaptive):
@@ -190,7 +193,8 @@ class Stream:
             bank = policy.make_room(bank, self.kept)
         self.bank = None
         self.bank = memorise_step(
-            self.model, self.settings, self.variables, frame, self.inside, masks, self.carried.key, bank,
+            self.model, self.settings, self.variables, frame, self.inside, masks, self.carried.key,
+            self.carried.semantic, bank,
             jnp.asarray(objects[None]), jnp.asarray(given[None]), jnp.int32(slot),
         )  # fmt: skip
         self.masks = masks

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from munet_jax.array_types import Array
 from munet_jax.errors import InputError
 from munet_jax.models.decoder import Decoder
-from munet_jax.models.encoders import QueryEncoder, ReferenceEncoder
+from munet_jax.models.efficientnet import EfficientNetLite0
+from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, ReferenceEncoder
 from munet_jax.models.fusion import FUSIONS, Fusion
 from munet_jax.models.memory import KeyValue, Matcher
 from munet_jax.models.mu_layer import MATCHINGS, OUTSIDES, MULayer
@@ -21,12 +22,19 @@ from munet_jax.models.resnet import BLOCKS, NORMS, ResNet
 # Where a remembered frame's key comes from: Enc-R, one per object (the paper), or the key that the frame asked with.
 MEMORY_KEYS = ("reference", "query")
 
+QUERY_BACKBONES = ("resnet", "efficientnet_lite0")
+REFERENCE_ENCODERS = ("resnet", "light")
+# Which fields of an encoder's section each kind reads.
+RESNET_FIELDS = ("stage_sizes", "width", "block", "norm")
+
 CHOICES = {
     "fusion": FUSIONS,
     "memory_key": MEMORY_KEYS,
     "dtype": ("float32", "bfloat16"),
     "mu_layer.matching": MATCHINGS,
     "mu_layer.outside": OUTSIDES,
+    "query_encoder.kind": QUERY_BACKBONES,
+    "reference_encoder.kind": REFERENCE_ENCODERS,
     "query_encoder.block": tuple(BLOCKS),
     "query_encoder.norm": NORMS,
     "reference_encoder.block": tuple(BLOCKS),
@@ -45,21 +53,20 @@ def create_model(config: ConfigDict) -> MUNet:
     if config["motion_prior"] and config["mu_layer"]["matching"] != "softargmax":
         raise InputError("config.model.motion_prior moves masks to their match: set mu_layer.matching to 'softargmax'")
     dtype = jnp.dtype(config["dtype"])
-    query_backbone = ResNet(**config["query_encoder"], remat=config["remat"], dtype=dtype)
-    reference_backbone = ResNet(**config["reference_encoder"], mask_input=True, remat=config["remat"], dtype=dtype)
-    width = query_backbone.width * 4 * BLOCKS[query_backbone.block].expansion
+    query_encoder = _query_encoder(config["query_encoder"], remat=config["remat"], dtype=dtype)
+    width = query_encoder.backbone.stage_widths[-1]
 
     key_dim, value_dim = config["key_dim"], config["value_dim"]
     own_key = config["memory_key"] == "reference"
     return MUNet(
-        query_encoder=QueryEncoder(query_backbone),
-        reference_encoder=ReferenceEncoder(reference_backbone),
+        query_encoder=query_encoder,
+        reference_encoder=_reference_encoder(config["reference_encoder"], remat=config["remat"], dtype=dtype),
         mu_layer=MULayer(features=width, **config["mu_layer"], dtype=dtype),
         fusion=Fusion(config["fusion"], dtype=dtype),
         query_embedding=KeyValue(key_dim, value_dim, dtype=dtype),
         memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype=dtype),
         matcher=Matcher(config["top_k"] or None),
-        decoder=Decoder(config["decoder_dim"], config["motion_prior"], config["remat"], dtype=dtype),
+        decoder=Decoder(_decoder_widths(config["decoder_dim"]), config["motion_prior"], config["remat"], dtype=dtype),
     )
 
 
@@ -91,9 +98,36 @@ def init_variables(model: MUNet, seed: int, *, frames: Any, masks: Any, objects:
     return jax.jit(initialise, compiler_options=options)(key)
 
 
+def _decoder_widths(given: int | tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels at strides 16, 8 and 4; runs from before they could differ have one number."""
+    widths = (given,) * 3 if isinstance(given, int) else tuple(given)
+    if len(widths) != 3:
+        raise InputError(f"config.model.decoder_dim is {given}; give three numbers, for strides 16, 8 and 4")
+    return widths[0], widths[1], widths[2]
+
+
+def _query_encoder(config: ConfigDict, **common: Any) -> QueryEncoder:
+    if kind_of(config) == "efficientnet_lite0":
+        return QueryEncoder(EfficientNetLite0(config["frozen_blocks"], **common))
+    return QueryEncoder(ResNet(**{name: config[name] for name in RESNET_FIELDS}, **common))
+
+
+def _reference_encoder(config: ConfigDict, *, remat: bool, dtype: Any) -> ReferenceEncoder | LightReferenceEncoder:
+    std = config["mask_kernel_std"]
+    if kind_of(config) == "light":
+        return LightReferenceEncoder(tuple(config["light_widths"]), config["light_features"], std, dtype=dtype)
+    fields = {name: config[name] for name in RESNET_FIELDS}
+    return ReferenceEncoder(ResNet(**fields, mask_input=True, mask_kernel_std=std, remat=remat, dtype=dtype))
+
+
+def kind_of(config: ConfigDict) -> str:
+    """Of an encoder's section; those of runs from before there were several kinds have none."""
+    return config.get("kind", "resnet")
+
+
 def _check_choice(config: ConfigDict, field: str, choices: tuple[str, ...]) -> None:
     value: Any = config
     for part in field.split("."):
-        value = value[part]
+        value = kind_of(value) if part == "kind" else value[part]
     if value not in choices:
         raise InputError(f"config.model.{field} is {value!r}; choose one of {', '.join(choices)}")

@@ -78,13 +78,13 @@ class Decoder(nn.Module):
     """Refine the matcher's output from stride 16 to 4 with Enc-Q's res3 and res2, then enlarge to the frame.
 
     Attributes:
-      features: channels inside the decoder (256 in the paper's size).
+      features: channels inside the decoder at strides 16, 8 and 4 (256 each in the paper's size).
       motion_prior: whether it is also given the moved masks of the frame before (not in the paper).
       remat: keep the blocks' inputs alone for the backward pass, and compute the rest again.
       dtype: compute dtype; the two output channels are f32.
     """
 
-    features: int = 256
+    features: tuple[int, int, int] = (256, 256, 256)
     motion_prior: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
@@ -93,15 +93,19 @@ class Decoder(nn.Module):
         """Parameters, named by their place on the way up."""
         block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         branch = nn.remat(SkipBranch) if self.remat else SkipBranch
-        self.entry = conv(self.features, 3, dtype=self.dtype)
+        at16, at8, at4 = self.features
+        self.entry = conv(at16, 3, dtype=self.dtype)
         self.entry_block = block(self.dtype)
-        self.skip8 = branch(self.features, self.dtype)
-        self.skip4 = branch(self.features, self.dtype)
+        # Where the way up narrows, a 1x1 convolution before the enlargement.
+        self.narrow8 = conv(at8, 1, dtype=self.dtype) if at8 != at16 else None
+        self.narrow4 = conv(at4, 1, dtype=self.dtype) if at4 != at8 else None
+        self.skip8 = branch(at8, self.dtype)
+        self.skip4 = branch(at4, self.dtype)
         self.refine8 = block(self.dtype)
         self.refine4 = block(self.dtype)
         self.prediction = conv(2, 3, dtype=self.dtype)
         if self.motion_prior:
-            self.prior4 = conv(self.features, 3, dtype=self.dtype)
+            self.prior4 = conv(at4, 3, dtype=self.dtype)
 
     def skips(self, frame: QueryFeatures) -> Skips:
         """What the frame alone gives; call it once per frame."""
@@ -127,7 +131,9 @@ class Decoder(nn.Module):
             matched = jnp.concatenate([matched, cell_means(prior)[..., None].astype(matched.dtype)], axis=-1)
             hint = self.prior4(prior.reshape(b * n, *prior.shape[2:], 1).astype(self.dtype))
         x = self.entry_block(self.entry(matched.reshape(b * n, *matched.shape[2:])))
+        x = x if self.narrow8 is None else self.narrow8(x)
         x = self.refine8(upsample(x, 2) + per_object(skips.stride8, n))
+        x = x if self.narrow4 is None else self.narrow4(x)
         x = upsample(x, 2) + per_object(skips.stride4, n)
         x = self.refine4(x if hint is None else x + hint)
         x = self.prediction(nn.relu(x)).astype(jnp.float32)

@@ -165,7 +165,8 @@ class MULayer(nn.Module):
     """Motion uncertainty-aware layer.
 
     Attributes:
-      features: channels D of the semantic feature; it is reduced to D / 4 before matching.
+      features: channels D of the semantic feature.
+      channels: to which it is reduced before matching; 0 is D / 4, the paper's.
       radius: search radius in stride-16 positions.
       matching: 'softargmin' (paper) or 'softargmax'.
       temperature: of the softmax; the starting value where it is learned.
@@ -177,6 +178,7 @@ class MULayer(nn.Module):
     """
 
     features: int
+    channels: int = 0
     radius: int = 12
     matching: str = "softargmin"
     temperature: float = 1.0
@@ -188,14 +190,14 @@ class MULayer(nn.Module):
 
     def setup(self) -> None:
         """Parameters of the 1x1 reduction, the motion network and, where asked for, the temperature."""
-        self.reduction = conv(self.features // 4, 1, dtype=self.dtype)
+        self.reduction = conv(self.channels or self.features // 4, 1, dtype=self.dtype)
         self.motion_network = MotionNetwork(self.features, self.dtype)
         if self.learn_temperature:
             start = nn.initializers.constant(math.log(self.temperature))
             self.log_temperature = self.param("log_temperature", start, ())
 
     def reduce(self, semantic: FeatureMap) -> AnyMap:
-        """F_s [b, h', w', D] -> the feature that is matched [b, h', w', D / 4]; same weights for both frames."""
+        """F_s [b, h', w', D] -> the feature that is matched [b, h', w', D / 4 or `channels`]; same weights for both frames."""
         return self.reduction(semantic)
 
     def cost(

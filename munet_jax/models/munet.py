@@ -21,7 +21,7 @@ from munet_jax.array_types import (
 )
 from munet_jax.models.aggregation import crop_padding, object_probabilities, soft_aggregation
 from munet_jax.models.decoder import Decoder, Skips, per_object
-from munet_jax.models.encoders import QueryEncoder, QueryFeatures, ReferenceEncoder
+from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, QueryFeatures, ReferenceEncoder
 from munet_jax.models.fusion import Fusion
 from munet_jax.models.memory import Bank, KeyValue, Matcher, MemoryBank, init_bank, write
 from munet_jax.models.motion_prior import motion_prior
@@ -43,6 +43,7 @@ class Query(NamedTuple):
     skips: Skips
     motion: Motion
     attention: Float[Array, "b h w 1"]
+    semantic: AnyMap | None  # F_s, where Enc-R takes it
 
 
 class MUNet(nn.Module):
@@ -60,7 +61,7 @@ class MUNet(nn.Module):
     """
 
     query_encoder: QueryEncoder
-    reference_encoder: ReferenceEncoder
+    reference_encoder: ReferenceEncoder | LightReferenceEncoder
     mu_layer: MULayer
     fusion: Fusion
     query_embedding: KeyValue
@@ -81,7 +82,11 @@ class MUNet(nn.Module):
         motion = self.mu_layer(frame.reduced, previous, inside)  # Sec. 3.2
         fused, attention = self.fusion(frame.features.res4, motion.feature)  # Eq. 3
         key, value = self.query_embedding(fused)
-        return Query(key, value, self.decoder.skips(frame.features), motion, attention)
+        return Query(key, value, self.decoder.skips(frame.features), motion, attention, self.semantic(frame))
+
+    def semantic(self, frame: Encoded) -> AnyMap | None:
+        """What a frame's memory will want of Enc-Q beside its key: F_s, or nothing (the paper's Enc-R)."""
+        return frame.features.res4 if self.reference_encoder.takes_semantic else None
 
     def first_key(self, frame: Encoded, inside: Inside | None = None) -> Float[Array, "b h w k"]:
         """Query key of a frame that has no frame before it: it is its own neighbour."""
@@ -131,18 +136,19 @@ class MUNet(nn.Module):
         frames: FrameBatch,
         masks: ObjectMasks,
         query_key: Float[Array, "b h2 w2 k"],
+        semantic: AnyMap | None = None,
         *,
         inside: Inside | None = None,
         chunk: int = 0,
     ) -> tuple[Float[Array, "b n p k"], Float[Array, "b n p v"]]:
         """Enc-R and memory embedding: a frame, its masks and its query key -> keys and values of p = h' * w' positions.
 
-        `inside` is as for `encode`; `chunk` objects at a time, 0 for all.
+        `semantic` is what the method of that name gives; `inside` is as for `encode`; `chunk` objects at a time, 0 for all.
         """
         keys, values = [], []
         for part in parts_of(masks.shape[1], chunk):
             b, n = masks[:, part].shape[:2]
-            key, value = self.memory_embedding(self.reference_encoder(frames, masks[:, part], inside))
+            key, value = self.memory_embedding(self.reference_encoder(frames, masks[:, part], inside, semantic))
             if key is None:
                 key = per_object(query_key, n)
             keys.append(key.reshape(b, n, -1, key.shape[-1]))
@@ -166,17 +172,16 @@ class MUNet(nn.Module):
         b, t, h, w, _ = frames.shape
         encoded = self.encode(frames.reshape(b * t, h, w, 3))
         query = self.query(*clip_neighbours(encoded, b, t))
-        first_key = self.first_key(first_of_clips(encoded, b, t))
         room = 1 if memory == "reference" else t - 1
-        bank = self._first_memory(frames[:, 0], masks, objects, first_key, room)
+        bank = self._first_memory(frames[:, 0], masks, objects, first_of_clips(encoded, b, t), room)
         if memory == "reference":
             return self._match_together(query, bank, objects, masks)
         return self._match_in_turn(query, bank, objects, masks, frames[:, 1:])
 
     def _first_memory(
-        self, frame: FrameBatch, masks: ObjectMasks, objects: ObjectValid, key: Float[Array, "b h2 w2 k"], room: int
+        self, frame: FrameBatch, masks: ObjectMasks, objects: ObjectValid, encoded: Encoded, room: int
     ) -> MemoryBank:
-        key, value = self.memorise(frame, masks, key)
+        key, value = self.memorise(frame, masks, self.first_key(encoded), self.semantic(encoded))
         b, n, p, k = key.shape
         bank = init_bank(b, n, room, p, key_dim=k, value_dim=value.shape[-1], dtype=key.dtype)
         return write(bank, key, value, objects, 0)
@@ -203,7 +208,7 @@ class MUNet(nn.Module):
             (bank, masks), (frame_query, frame, index) = memory, inputs
             logits = model.match(frame_query, bank, objects, masks)
             masks = object_probabilities(logits)
-            key, value = model.memorise(frame, masks, frame_query.key)
+            key, value = model.memorise(frame, masks, frame_query.key, frame_query.semantic)
             # The last frame's memory has nobody to read it and no slot: it falls on the last slot, after its last use.
             slot = jnp.minimum(index + 1, s - 1)
             return (write(bank, key, value, objects, slot), masks), logits

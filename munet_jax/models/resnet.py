@@ -13,6 +13,10 @@ from munet_jax.models.convolution import conv
 
 Dtype = Any
 
+# What frames are normalised by for it: mean and standard deviation of ImageNet's pixels.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 # What PyTorch's ResNet starts from: variance by the number of outputs.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
@@ -136,6 +140,8 @@ class ResNet(nn.Module):
       mask_kernel_std: standard deviation of the mask's part of the first kernel at initialisation, zero mean.
       remat: keep the blocks' inputs alone for the backward pass, and compute the rest again.
       dtype: compute dtype; parameters stay f32.
+      pixel_mean: of RGB in [0, 1], subtracted from images that it is given.
+      pixel_std: what they are divided by then.
     """
 
     stage_sizes: tuple[int, ...] = (3, 4, 6)
@@ -146,6 +152,14 @@ class ResNet(nn.Module):
     mask_kernel_std: float = 0.01
     remat: bool = False
     dtype: Dtype = jnp.float32
+    pixel_mean: tuple[float, ...] = IMAGENET_MEAN
+    pixel_std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def stage_widths(self) -> tuple[int, int, int]:
+        """Channels of res2, res3, res4."""
+        first = self.width * BLOCKS[self.block].expansion
+        return first, 2 * first, 4 * first
 
     @nn.compact
     def __call__(self, image: FeatureMap, masks: ObjectMasks | None = None) -> tuple[AnyMap, AnyMap, AnyMap]:

@@ -51,9 +51,12 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """AdamW with decoupled weight decay on all parameters, as in PyTorch; `clip_norm` > 0 clips the global norm first.
 
+    Enc-Q's rate is `encoder_rate` times that of the rest.
     Parameters that `freeze` names (see `frozen_parameters`) get no update, no decay and no moments.
     """
     optimizer = optax.adamw(schedule, b1=config["beta1"], b2=config["beta2"], weight_decay=config["weight_decay"])
+    if config["encoder_rate"] != 1:
+        optimizer = optax.chain(optimizer, slower_encoder(config["encoder_rate"]))
     if config["clip_norm"] > 0:
         optimizer = optax.chain(optax.clip_by_global_norm(config["clip_norm"]), optimizer)
     if not freeze:
@@ -63,6 +66,15 @@ def create_optimizer(
         return jax.tree.map(lambda still: "still" if still else "trained", frozen_parameters(params, freeze))
 
     return optax.partition({"trained": optimizer, "still": optax.set_to_zero()}, labels)
+
+
+def slower_encoder(factor: float | int) -> optax.GradientTransformation:
+    """Enc-Q's updates times a factor: what was trained before is to change less than what was not."""
+
+    def of_encoder(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "query_encoder", params)
+
+    return optax.masked(optax.scale(factor), of_encoder)
 
 
 def frozen_parameters(params: Any, prefixes: Sequence[str]) -> Any:

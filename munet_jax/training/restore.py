@@ -68,18 +68,21 @@ def with_parameters(state: TrainState, variables: dict[str, Any]) -> TrainState:
 
 
 def with_backbone(state: TrainState, path: Path) -> TrainState:
-    """`state` with both encoders from a converted ResNet; the mask's kernel of Enc-R stays as it was drawn."""
-    backbone, depth = read_backbone(path)
+    """`state` with its encoders from a converted backbone: both from a ResNet, where the mask's kernel of Enc-R stays as it was
+    drawn, Enc-Q from an EfficientNet (a light Enc-R has a network of its own).
+    """
+    backbone, kind = read_backbone(path)
+    encoders = [name for name in ENCODERS if name == ENCODERS[0] or "backbone" in state.params[name]]
     replaced = {}
     for collection, stored in backbone.items():
         tree = dict(getattr(state, collection))
-        for encoder in ENCODERS:
+        for encoder in encoders:
             ours = dict(tree.get(encoder, {}).get("backbone", {}))
             own = {name: ours[name] for name in ours.keys() - stored.keys() if name == "conv1_mask"}
             if parameter_shapes(stored | own) != parameter_shapes(ours):
                 raise InputError(
-                    f"config.train.backbone: {path} is a ResNet-{depth} with frozen batch norm, and config.model.{encoder} is "
-                    "another network; make its block, stage_sizes, width and norm those of the ResNet"
+                    f"config.train.backbone: {path} is a {kind} with frozen batch norm, and config.model.{encoder} is "
+                    "another network; make its kind, and of a ResNet block, stage_sizes, width and norm, the file's"
                 )
             tree[encoder] = {"backbone": stored | own}
         replaced[collection] = tree
