@@ -6,7 +6,10 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "The training run to evaluate; results go to its folder 'evaluation'.")
+WORKDIR = flags.DEFINE_string("workdir", None, "The training run to evaluate.")
+FOLDER = flags.DEFINE_string(
+    "folder", "evaluation", "Of the workdir, for the results; what is there of other ones goes."
+)
 DATA_ROOT = flags.DEFINE_string("data_root", None, "The data set's folder, as it was unpacked.")
 STEP = flags.DEFINE_string(
     "step", "newest", "The checkpoint to take: a step, 'newest', or 'best' (on the held-out videos)."
@@ -28,6 +31,7 @@ def main(_: list[str]) -> None:
         config,
         Path(WORKDIR.value),
         step=STEP.value,
+        folder=FOLDER.value,
         submission=ZIP.value,
         report=REPORT.value,
         again=AGAIN.value,

@@ -82,6 +82,8 @@ def main() -> None:
     parser.add_argument("--interval", type=int, default=5)
     parser.add_argument("--full", action="store_true")
     options = parser.parse_args()
+    if not SETTLE < min(options.at) <= max(options.at) <= options.frames:
+        parser.error(f"--at takes numbers above {SETTLE} and up to --frames")
 
     config = common.get_config()
     if not options.full:

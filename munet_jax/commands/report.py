@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from munet_jax.commands.problems import tell
+from munet_jax.commands.problems import EXIT_PROBLEMS, tell
 from munet_jax.commands.scoring import add_truth, score_folder
 from munet_jax.errors import InputError
+from munet_jax.evaluation.results_files import name_and_path
+from munet_jax.files import writing_to
 
+# What the figures and the page call other rows.
+TAKEN = ("annotation", "truth")
 FORMATS = ("png", "pdf", "svg")
 
 
@@ -60,45 +64,41 @@ def run_report(options: argparse.Namespace, _: Sequence[str]) -> int:
     from munet_jax.evaluation.scoring import frame_rows
 
     require_libraries()
+    if options.pixel is not None and options.weights is None:
+        raise InputError("--pixel says whose matching is drawn, and that needs the network: --weights")
     if options.page_frames < 1:
         raise InputError(f"--page-frames is {options.page_frames}; it must be 1 or more")
     attributes = {} if options.attributes is None else read_attributes(options.attributes)
     folders = name_folders(options.results)
     maps = None if options.weights is None else map_reader(options.weights)
     methods: dict[str, Mapping[str, Any]] = {}
-    scores = {}
+    scores, extra = {}, 0
     for name, folder in folders.items():
         scored = score_folder(options, folder)
         if scored.problems:
             return tell(scored.problems)
+        extra += len(scored.extra)
         methods[name], scores[name] = scored.results, mean_scores(frame_rows(scored.scores))
-    names = next(iter(methods.values()))["sequences"]
-    paths = make_report(
-        sequences_in_trees(list(names), options.frames, options.annotations, folders, scores),
-        methods,
-        options.out,
-        ReportOptions(
-            formats=tuple(options.formats),
-            page_frames=options.page_frames,
-            attributes=attributes,
-            pixel=options.pixel,
-        ),
-        title=options.title,
-        notes=(f"protocol {options.protocol}", f"annotations: {options.annotations}"),
-        maps=maps,
+    names = list(next(iter(methods.values()))["sequences"])
+    sequences = sequences_in_trees(names, options.frames, options.annotations, folders, scores)
+    how = ReportOptions(
+        formats=tuple(options.formats), page_frames=options.page_frames, attributes=attributes, pixel=options.pixel
     )
+    notes = (f"protocol {options.protocol}", f"annotations: {options.annotations}")
+    with writing_to(options.out):
+        paths = make_report(sequences, methods, options.out, how, title=options.title, notes=notes, maps=maps)
     print(f"page:     {paths[0]}")
     print(f"figures:  {len(paths) - 1} files in {options.out}")
-    return 0
+    return EXIT_PROBLEMS if extra else 0
 
 
 def name_folders(given: Sequence[str]) -> dict[str, Path]:
     """Methods' folders by name: of NAME=DIR, or the folder's own."""
     found: dict[str, Path] = {}
     for text in given:
-        name, equals, folder = text.partition("=")
-        path = Path(folder if equals else text)
-        name = name if equals else path.resolve().name
+        name, path = name_and_path(text)
+        if not name or name in TAKEN:
+            raise InputError(f"--results {text}: a method cannot be called {name!r}; name it by NAME=DIR")
         if name in found:
             raise InputError(f"two results are called {name!r}; name them by --results NAME=DIR")
         found[name] = path

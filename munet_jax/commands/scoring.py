@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from munet_jax.commands.problems import EXIT_PROBLEMS, tell
-from munet_jax.evaluation.protocols import PROTOCOLS
+from munet_jax.errors import InputError
+from munet_jax.evaluation.protocols import PROTOCOLS, YOUTUBE_VOS
+from munet_jax.files import writing_to
 from munet_jax.scripts import parse_config
 
 if TYPE_CHECKING:
@@ -69,36 +71,44 @@ def run_score(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet score`."""
     from munet_jax.evaluation.score import table, write_scores
 
+    folder = options.out or options.results
+    if not options.results.is_dir():
+        raise InputError(f"{options.results}: there is no such folder")
+    with writing_to(folder):  # not after all the work
+        pass
     scored = score_folder(options, options.results)
-    for line in scored.extra:
-        print(f"extra: {line}", file=sys.stderr)
     if scored.problems:
         return tell(scored.problems)
-    paths = write_scores(options.out or options.results, scored, per_frame=options.per_frame)
+    paths = write_scores(folder, scored, per_frame=options.per_frame)
     print(table(scored.results))
     for path in paths:
         print(f"written:  {path}")
-    for note in scored.notes:
-        print(f"note: {note}", file=sys.stderr)
-    if scored.extra:
-        print("what is listed as extra belongs to nothing and was not scored", file=sys.stderr)
     return EXIT_PROBLEMS if scored.extra else 0
 
 
 def score_folder(options: argparse.Namespace, folder: Path) -> Scored:
-    """The scores of one method, by the options of `add_truth`."""
-    from munet_jax.evaluation.result_trees import read_list
+    """The scores of one method, by the options of `add_truth`; what is extra, and notes, on stderr."""
+    from munet_jax.data.davis import video_names
     from munet_jax.evaluation.score import score_results
 
-    return score_results(
+    if options.protocol != YOUTUBE_VOS.name and (options.meta or options.train_meta):
+        raise InputError(f"--meta and --train-meta are of {YOUTUBE_VOS.name}; leave them out, or choose that protocol")
+    scored = score_results(
         options.annotations,
         folder,
         PROTOCOLS[options.protocol],
-        listed=None if options.list is None else read_list(options.list),
+        listed=None if options.list is None else video_names(options.list),
         meta=options.meta,
         train_meta=options.train_meta,
         processes=options.processes,
     )
+    for line in scored.extra:
+        print(f"extra: {line}", file=sys.stderr)
+    if scored.extra and not scored.problems:
+        print("what is listed as extra belongs to nothing and was not scored", file=sys.stderr)
+    for note in scored.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return scored
 
 
 def run_compared(options: argparse.Namespace, _: Sequence[str]) -> int:

@@ -43,7 +43,7 @@ class DavisSource(TreeSource):
             raise InputError(f"DAVIS has the years {' and '.join(YEARS)}, not {year!r}")
         root = Path(root).expanduser()
         frames, masks = _resolution_folders(root, resolution)
-        names = _video_names(_list_file(root, split, year, resolution))
+        names = video_names(_list_file(root, split, year, resolution))
         videos = [list_video(video, frames / video, masks / video) for video in names]
         super().__init__(name or f"davis{year}-{split}", videos, merge_objects=year == "2016")
 
@@ -88,10 +88,14 @@ def list_splits(root: Path, year: str, resolution: str = "480p") -> list[str]:
     return sorted({path.stem for folder in folders for path in folder.glob("*.txt")})
 
 
-def _video_names(list_file: Path) -> list[str]:
-    """The videos of a list in either layout, each once, in the order of the list."""
+def video_names(list_file: Path) -> list[str]:
+    """The videos of a list in either layout, each once, in the order of the list.
+
+    Raises:
+      InputError: the file cannot be read, lists nothing, or has a line that names no plain folder.
+    """
     try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
+        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{list_file}: cannot be read as text ({error})") from error
     names: dict[str, None] = {}

@@ -43,7 +43,9 @@ def davis_palette() -> UInt8[np.ndarray, "256 3"]:
     return _palette().copy()
 
 
-def read_mask(path: Path | str, *, objects: int | None = None, content: bytes | None = None) -> LabelMap:
+def read_mask(
+    path: Path | str, *, objects: int | None = None, ids: bool = False, content: bytes | None = None
+) -> LabelMap:
     """Reads a label map, uint8 [h, w], with the ids that the file's author meant.
 
     * Palette images: the indices, all of them, 255 included.
@@ -57,6 +59,7 @@ def read_mask(path: Path | str, *, objects: int | None = None, content: bytes | 
       path: the file, or what errors call `content`.
       objects: how many objects the data has, where that is known. Larger ids are then an error; with `objects=1` any
         single value of a grey image other than 0 is object 1.
+      ids: whether a grey image is known to hold ids: 255 is then 'ignore' also where it stands alone.
       content: an encoded image that is read instead of the file.
 
     Raises:
@@ -65,12 +68,25 @@ def read_mask(path: Path | str, *, objects: int | None = None, content: bytes | 
     """
     path = Path(path)
     with open_image(path, content) as image:
-        labels = _decode(path, image, objects)
+        labels = _decode(path, image, objects, ids)
     if objects is not None:
         too_high = [int(value) for value in _values(labels) if objects < value < IGNORE]
         if too_high:
             raise InputError(f"{path}: has ids {_short(too_high)}, but at most {objects} objects are expected here")
     return labels
+
+
+def holds_ids(path: Path | str) -> bool:
+    """Whether a label map is a grey image that shows an id from 1 to 32: the others of its video then hold ids too.
+
+    False also for a file that cannot be read; reading it says what is wrong.
+    """
+    try:
+        with open_image(path) as image:
+            values = np.flatnonzero(image.histogram()[:256]) if image.mode in ("L", "LA") else np.zeros(0, int)
+    except InputError:
+        return False
+    return bool(((values > 0) & (values <= MAX_GREY_ID)).any())
 
 
 def read_soft_mask(path: Path | str) -> LabelMap:
@@ -116,7 +132,7 @@ def write_mask(path: Path | str, labels: np.ndarray) -> None:
         image.save(temporary, format="PNG")
 
 
-def _decode(path: Path, image: PILImage.Image, objects: int | None) -> LabelMap:
+def _decode(path: Path, image: PILImage.Image, objects: int | None, ids: bool) -> LabelMap:
     if image.mode in WIDE_MODES:
         raise InputError(
             f"{path}: has 16-bit or wider pixels ({image.mode}); ids go up to 255, so save it as 8-bit PNG"
@@ -129,9 +145,9 @@ def _decode(path: Path, image: PILImage.Image, objects: int | None) -> LabelMap:
         # The raw mode is known before the pixels are decoded, and forgotten after.
         stretch = next((_STRETCH[tile[3]] for tile in getattr(image, "tile", ()) if tile[3] in _STRETCH), 1)
         grey = np.array(image)
-        return _from_grey(path, grey if stretch == 1 else grey // np.uint8(stretch), objects)
+        return _from_grey(path, grey if stretch == 1 else grey // np.uint8(stretch), objects, ids)
     if image.mode == "LA":
-        return _from_grey(path, _opaque(path, np.array(image))[..., 0], objects)
+        return _from_grey(path, _opaque(path, np.array(image))[..., 0], objects, ids)
     if image.mode == "RGB":
         return _from_colours(path, np.array(image))
     if image.mode == "RGBA":
@@ -139,10 +155,10 @@ def _decode(path: Path, image: PILImage.Image, objects: int | None) -> LabelMap:
     raise InputError(f"{path}: {image.mode} images cannot be read as label maps; {_AS_PALETTE}")
 
 
-def _from_grey(path: Path, grey: LabelMap, objects: int | None) -> LabelMap:
+def _from_grey(path: Path, grey: LabelMap, objects: int | None, ids: bool) -> LabelMap:
     values = _values(grey)
     foreground = values[values > 0]
-    if len(foreground) == 1 and (foreground[0] > MAX_GREY_ID or objects == 1):
+    if not ids and len(foreground) == 1 and (foreground[0] > MAX_GREY_ID or objects == 1):
         return (grey > 0).astype(np.uint8)
     shades = [int(value) for value in foreground if MAX_GREY_ID < value < IGNORE]
     if shades:

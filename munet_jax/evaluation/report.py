@@ -16,6 +16,7 @@ from tqdm import tqdm
 from munet_jax.errors import InputError
 from munet_jax.evaluation.page import ANNOTATION, PageFrame, PageSequence, require_jinja2, write_page
 from munet_jax.evaluation.report_data import ReportSequence
+from munet_jax.evaluation.results_files import is_number
 from munet_jax.host_types import Image, LabelMap
 from munet_jax.visualization import plots
 from munet_jax.visualization.colours import flow_colours, heat_map
@@ -247,7 +248,7 @@ def _draw_sequence(sequence: ReportSequence, folder: Path, options: ReportOption
     paths = []
     scored = [name for name in sequence.frame_names if any(name in scores for scores in sequence.scores.values())]
     if scored:
-        places = [number for number, name in enumerate(sequence.frame_names) if name in set(scored)]
+        places = [sequence.frame_names.index(name) for name in scored]
         series = {
             method: [scores.get(name, (math.nan, math.nan))[0] for name in scored]
             for method, scores in sequence.scores.items()
@@ -256,7 +257,7 @@ def _draw_sequence(sequence: ReportSequence, folder: Path, options: ReportOption
         paths += plots.save_figure(figure, folder / "iou" / sequence.name, options.formats)
     numbers = shown_frames(len(sequence.frame_names))
     rows = {_TRUTH: sequence.annotation, **sequence.masks}
-    pictures = {name: [_overlay(sequence.frame(n), read(n)) for n in numbers] for name, read in rows.items()}
+    pictures = {name: [_overlay(sequence, n, name, read(n)) for n in numbers] for name, read in rows.items()}
     figure = plots.strips(pictures, [f"{share:.0%}" for share in SHARES], title=sequence.name)
     return paths + plots.save_figure(figure, folder / "strips" / sequence.name, options.formats)
 
@@ -307,7 +308,11 @@ def _place(sequence: ReportSequence, number: int, frame: Image) -> tuple[int, in
 def _draw_bars(methods: Mapping[str, Mapping[str, Any]], folder: Path, options: ReportOptions) -> list[Path]:
     """Bars per sequence, and per attribute where attributes are known; none where nothing was scored."""
     values = {
-        method: {name: entry["J&F"] for name, entry in results["sequences"].items() if entry["J&F"] is not None}
+        method: {
+            name: entry["J&F"]
+            for name, entry in results["sequences"].items()
+            if is_number(entry["J&F"]) and math.isfinite(entry["J&F"])
+        }
         for method, results in methods.items()
     }
     names = dict.fromkeys(name for of in values.values() for name in of)
@@ -332,8 +337,12 @@ def _group_means(names: Sequence[str], values: Mapping[str, Mapping[str, float]]
     return {method: sum(of) / len(of) for method, of in found.items() if of}
 
 
-def _overlay(frame: Image, labels: LabelMap | None) -> Image:
-    return frame if labels is None else overlay_labels(frame, labels)
+def _overlay(sequence: ReportSequence, number: int, name: str, labels: LabelMap | None) -> Image:
+    frame = sequence.frame(number)
+    try:
+        return frame if labels is None else overlay_labels(frame, labels)
+    except InputError as error:
+        raise InputError(f"{sequence.name}, frame {sequence.frame_names[number]}, {name}: {error}") from error
 
 
 def _progress(items: Sequence[ReportSequence], what: str) -> Iterator[ReportSequence]:

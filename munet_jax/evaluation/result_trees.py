@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from munet_jax.data.images import list_images, natural_key
-from munet_jax.data.trees import is_unsafe
 from munet_jax.data.youtube_vos import read_meta
 from munet_jax.errors import InputError
 from munet_jax.evaluation.protocols import Protocol
 
-MOST_NAMED = 3  # of the frames that a sequence lacks; their number is told too
+MOST_NAMED = 3  # of a sequence's frames that have the same fault; their number is told too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,11 @@ def list_results(
     names = _sequence_names(annotations, listed)
     found = _folders(results)
     objects = read_meta(meta) if meta is not None else {}
-    problems: list[str] = []
+    problems = [
+        f"{annotations / name}: there is no such folder, but {meta} lists the video"
+        for name in objects.keys() - names.keys()
+        if listed is None
+    ]
     extra = (
         [] if listed is not None else [f"{results / name}: there is no such sequence" for name in found - names.keys()]
     )
@@ -94,26 +97,7 @@ def list_results(
         problems += _missing(sequence, results / name, protocol)
         extra += _extra(sequence, protocol)
         sequences.append(sequence)
-    return ResultTree(tuple(sequences), tuple(problems), tuple(sorted(extra)))
-
-
-def read_list(path: Path) -> list[str]:
-    """Names of sequences, one per line, each once.
-
-    Raises:
-      InputError: the file cannot be read, is empty, or has a line that is no plain folder name.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error})") from error
-    names = list(dict.fromkeys(filter(None, map(str.strip, lines))))
-    unsafe = next(filter(is_unsafe, names), None)
-    if unsafe is not None:
-        raise InputError(f"{path}: {unsafe!r} is not a plain folder name; write one sequence per line")
-    if not names:
-        raise InputError(f"{path}: names no sequence; write one per line")
-    return names
+    return ResultTree(tuple(sequences), tuple(sorted(problems, key=natural_key)), tuple(sorted(extra, key=natural_key)))
 
 
 def _sequence_names(annotations: Path, listed: Sequence[str] | None) -> dict[str, None]:
@@ -163,10 +147,7 @@ def _list_sequence(annotations: Path, results: Path, objects: Mapping[int, Mappi
 def _missing(sequence: ResultSequence, folder: Path, protocol: Protocol) -> list[str]:
     scored = [sequence.frame_names[index] for index in protocol.scored_frames(len(sequence.frame_names))]
     missing = [name for name in scored if name not in sequence.results]
-    lines = [f"{folder / name}.png: there is no such file" for name in missing[:MOST_NAMED]]
-    if len(missing) > MOST_NAMED:
-        lines.append(f"{folder}: {len(missing)} of {len(scored)} frames are missing in all")
-    return lines
+    return [f"{folder / name}.png: there is no such file" for name in missing]
 
 
 def _extra(sequence: ResultSequence, protocol: Protocol) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
 from munet_jax.errors import InputError
+from munet_jax.evaluation.pictures import FOLDER as PICTURES
 from munet_jax.evaluation.pictures import draw_pictures
 from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
 from munet_jax.evaluation.report import ReportOptions, make_report, require_libraries
@@ -32,8 +34,9 @@ from munet_jax.evaluation.scoring import (
     summarise,
     write_results,
 )
-from munet_jax.evaluation.split import MASKS, segment_split, speed
+from munet_jax.evaluation.split import DONE, MASKS, GivenObjects, segment_split, speed
 from munet_jax.evaluation.submission import SUBMISSION_FILE, layout_of, write_submission
+from munet_jax.files import atomic_path, exclusive, writing_to
 from munet_jax.inference.motion import motion_maps
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
@@ -41,6 +44,7 @@ from munet_jax.training.checkpoints import NEWEST
 from munet_jax.training.restore import trained_variables
 
 FOLDER, REPORT = "evaluation", "report"
+MADE_WITH = ".made_with.json"
 SCORING_THREADS = 4
 
 
@@ -49,20 +53,22 @@ def evaluate(
     workdir: Path,
     *,
     step: int | str = NEWEST,
+    folder: str = FOLDER,
     submission: bool = False,
     report: bool = False,
     again: bool = False,
 ) -> dict[str, Any]:
     """Segment the split of `config.evaluation` with a trained model, score it, and leave everything in the workdir.
 
-    Writes workdir/evaluation/: masks/<video>/<frame>.png, results.json, and pictures of some videos; with `submission` also
-    submission.zip, with `report` also report/ (figures and a page). A split whose masks are not public has no scores:
-    results.json then says so.
+    Writes workdir/<folder>/: masks/<video>/<frame>.png, results.json, and pictures of some videos; with `submission` also
+    submission.zip, with `report` also report/ (figures and a page). What another checkpoint or config left there is
+    removed. A split whose masks are not public has no scores: results.json then says so.
 
     Args:
       config: a config of configs/, the one that trained the model.
       workdir: a training run.
       step: of the checkpoint, or 'newest' or 'best'.
+      folder: of the workdir, for the results.
       submission: whether to pack the masks as the benchmark's server wants them.
       report: whether to draw figures and a page of all videos (extra 'report').
       again: segment videos again that an earlier call with the same checkpoint and config finished.
@@ -71,47 +77,65 @@ def evaluate(
       The content of results.json.
 
     Raises:
-      InputError: no such data or checkpoint, a file of the data cannot be used, or the data is of no benchmark that takes
-        submissions.
+      InputError: no such data or checkpoint, a file of the data cannot be used, the data is of no benchmark that takes
+        submissions, or another run is working in the folder.
     """
     source = create_source(config.evaluation)
     layout = layout_of(config.evaluation) if submission else None
     if report:
         require_libraries()
     variables, step = trained_variables(config, workdir, step)
-    folder, devices = workdir / FOLDER, jax.local_devices()
-    made_with = fingerprint(config, variables, again)
-    model = create_model(config.model)
-    timings = segment_split(source, lambda: VideoSegmenter(model, variables, config), folder, made_with, devices)
-    results: dict[str, Any] = speed(list(timings.values()), devices)
-    results |= {"step": step, "config": config.to_dict(), "protocol": protocol_of(config).name}
-    results |= score_split(source, config, folder / MASKS)
-    write_results(folder / RESULTS_FILE, results)
-    pictures = [
-        path
-        for index in range(min(config.evaluation.pictures, len(source)))
-        for path in draw_pictures(source, index, folder / MASKS, folder, (model, variables, config))
-    ]
-    tell(results, folder, pictures)
-    if report:
-        print(f"report:   {draw_report(source, results, folder, (model, variables, config))}")
-    if layout is not None:
-        print(f"zip:      {write_submission(layout, folder / MASKS, folder / SUBMISSION_FILE)} (verified)")
+    target = workdir / folder
+    with writing_to(target), exclusive(target):
+        made_with = fingerprint(config, variables, source)
+        clear(target, made_with, again)
+        model, protocol, devices = create_model(config.model), protocol_of(config), jax.local_devices()
+        network = (model, variables, config)
+        timings = segment_split(source, lambda: VideoSegmenter(*network), target, made_with, devices, protocol)
+        results: dict[str, Any] = speed(list(timings.values()), len(devices))
+        results |= {"step": step, "config": config.to_dict(), "protocol": protocol.name}
+        results |= score_split(source, config, target / MASKS)
+        write_results(target / RESULTS_FILE, results)
+        pictures = [
+            path
+            for index in range(min(config.evaluation.pictures, len(source)))
+            for path in draw_pictures(source, index, target / MASKS, target, network)
+        ]
+        tell(results, target, pictures)
+        if report:
+            print(f"report:   {draw_report(source, results, target, network)}")
+        if layout is not None:
+            print(f"zip:      {write_submission(layout, target / MASKS, target / SUBMISSION_FILE)} (verified)")
     return results
 
 
-def fingerprint(config: ConfigDict, variables: Any, again: bool) -> str:
-    """What masks depend on, as text: parameters, network, inference, data, this package's version."""
+def fingerprint(config: ConfigDict, variables: Any, source: ClipSource) -> str:
+    """What masks depend on, as text: parameters, network, inference, data with the masks that are given, this package's
+    version.
+    """
     checksum = 0
     for leaf in jax.tree.leaves(variables):
         checksum = zlib.crc32(np.asarray(leaf).tobytes(), checksum)
+    for index in range(len(source)):
+        video = source.video(index)
+        for number in sorted({0, *video.first_frames.values()} & set(video.annotated)):
+            checksum = zlib.crc32(np.ascontiguousarray(source.labels(index, number)).tobytes(), checksum)
     sections = {name: config[name].to_dict() for name in ("model", "inference", "evaluation")}
     for name in ("pictures", "after_training"):
         del sections["evaluation"][name]
-    described: list[Any] = [munet_jax.__version__, checksum, sections]
-    if again:
-        described.append(os.urandom(8).hex())
-    return json.dumps(described, sort_keys=True)
+    return json.dumps([munet_jax.__version__, checksum, sections], sort_keys=True)
+
+
+def clear(folder: Path, made_with: str, again: bool) -> None:
+    """Remove what a call with something else left, so that nothing old stands beside something new."""
+    record = folder / MADE_WITH
+    if again or not record.is_file() or record.read_text(encoding="utf-8") != made_with:
+        for name in (MASKS, DONE, PICTURES, REPORT):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (RESULTS_FILE, SUBMISSION_FILE):
+            (folder / name).unlink(missing_ok=True)
+        with atomic_path(record) as temporary:
+            temporary.write_text(made_with, encoding="utf-8")
 
 
 def protocol_of(config: ConfigDict) -> Protocol:
@@ -127,26 +151,32 @@ def protocol_of(config: ConfigDict) -> Protocol:
 def score_split(source: ClipSource, config: ConfigDict, masks: Path) -> dict[str, Any]:
     """Scores of written masks and of the first mask copied to all frames, or that there are none.
 
-    {"scored", "J", "F", "J&F", ..., "sequences", "first_mask_copy", "frames"}, and on YouTube-VOS what `seen_and_unseen`
-    gives. Videos of which nothing is known but what a method is given are not scored; where that is so of all of them,
-    "scored" is False and there are no numbers.
+    {"scored", "J", "F", "J&F", ..., "sequences", "first_mask_copy", "frames", "not_scored": {video: why}}, and on YouTube-VOS
+    what `seen_and_unseen` gives. Videos of which nothing is known but what a method is given are not scored; where that is so
+    of all of them, "scored" is False and there are no numbers.
     """
     protocol = protocol_of(config)
     videos = {index: source.video(index) for index in range(len(source)) if has_truth(source.video(index))}
     if not videos:
         return {"scored": False, "J": None, "F": None, "J&F": None, "sequences": {}}
 
-    def score(index: int) -> tuple[SequenceScore, SequenceScore]:
-        written = score_masks(source, index, read_masks(videos[index], masks / videos[index].name), protocol)
-        return written, score_masks(source, index, given_masks(source, index), protocol)
+    def score(index: int) -> tuple[SequenceScore, SequenceScore] | InputError:
+        try:
+            written = score_masks(source, index, read_masks(videos[index], masks / videos[index].name), protocol)
+            return written, score_masks(source, index, given_masks(source, index, protocol), protocol)
+        except InputError as error:
+            return error
 
     with concurrent.futures.ThreadPoolExecutor(min(SCORING_THREADS, os.cpu_count() or 1)) as pool:
-        pairs = list(pool.map(score, videos))
-    scores, copied = ({video.name: pair[k] for video, pair in zip(videos.values(), pairs, strict=True)} for k in (0, 1))
+        found = dict(zip((video.name for video in videos.values()), pool.map(score, videos), strict=True))
+    wrong = {name: pair for name, pair in found.items() if isinstance(pair, InputError)}
+    if len(wrong) == len(found):
+        raise next(iter(wrong.values()))
+    scores, copied = ({n: pair[k] for n, pair in found.items() if not isinstance(pair, InputError)} for k in (0, 1))
     summary = summarise(scores) | {"first_mask_copy": brief(summarise(copied)), "frames": frame_rows(scores)}
     if protocol == YOUTUBE_VOS:
-        summary |= seen_figures(summary, videos.values(), config)
-    return summary | {"scored": True}
+        summary |= seen_figures(summary, [v for v in videos.values() if v.name in scores], config)
+    return summary | {"scored": True, "not_scored": {name: str(error) for name, error in wrong.items()}}
 
 
 def has_truth(video: Video) -> bool:
@@ -159,7 +189,7 @@ def seen_figures(summary: Mapping[str, Any], videos: Collection[Video], config: 
     """YouTube-VOS's figures; None where there is no training set to say which categories are seen."""
     categories = {video.name: dict(video.categories) for video in videos}
     train = Path(config.evaluation.youtube_vos.root).expanduser() / "train" / "meta.json"
-    if not train.is_file() or not all(categories.values()):
+    if not train.is_file() or not all(all(of.values()) and of for of in categories.values()):
         return dict.fromkeys(YOUTUBE_VOS_MEASURES)
     return seen_and_unseen(summary, categories, seen_categories(train))
 
@@ -182,16 +212,18 @@ def read_masks(video: Video, folder: Path) -> Iterator[np.ndarray]:
         yield read_mask(folder / f"{video.frame_names[number]}.png")
 
 
-def given_masks(source: ClipSource, index: int) -> Iterator[np.ndarray]:
-    """The trivial baseline: the masks that are given, again and again."""
+def given_masks(source: ClipSource, index: int, protocol: Protocol) -> Iterator[np.ndarray]:
+    """The trivial baseline: the masks that are given, again and again; one per annotated frame."""
     video = source.video(index)
-    labels = np.zeros_like(source.labels(index, video.annotated[0]))
-    for number in video.annotated:
-        new = [i for i, frame in video.first_frames.items() if frame == number]
-        if new or number == video.annotated[0]:
-            shown = source.labels(index, number)
-            labels = np.where(np.isin(shown, new) if video.first_frames else shown > 0, shown, labels)
-        yield labels
+    given, annotated = GivenObjects(source, index, protocol), set(video.annotated)
+    labels: np.ndarray | None = None
+    for number in range(len(video.frame_names)):
+        mask, new = given.at(number)
+        if mask is not None:
+            before = np.zeros_like(mask) if labels is None else labels
+            labels = np.where(mask > 0 if new is None else np.isin(mask, new), mask, before)
+        if number in annotated:
+            yield np.zeros_like(source.labels(index, number)) if labels is None else labels
 
 
 def brief(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -231,6 +263,8 @@ def tell(results: Mapping[str, Any], folder: Path, pictures: list[Path]) -> None
         print(", ".join(f"{key} {value:.3f}" for key, value in zip(YOUTUBE_VOS_MEASURES, figures, strict=True)))
     elif "G" in results:
         print("seen and unseen are not told apart: there is no train/meta.json beside the split")
+    for name, reason in results.get("not_scored", {}).items():
+        print(f"not scored: {reason if name in reason else f'{name}: {reason}'}")
     if "fps" in results:
         objects = f"{results['fps_objects']:.1f} objects"
         print(f"{results['fps']:.1f} frames per second (model alone, no compilation; {objects}) on {results['device']}")

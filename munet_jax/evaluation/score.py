@@ -22,7 +22,7 @@ from munet_jax.evaluation.scoring import (
     summarise,
     write_results,
 )
-from munet_jax.files import atomic_path
+from munet_jax.files import atomic_path, writing_to
 
 RESULTS_FILE, OBJECTS_FILE, FRAMES_FILE = "results.json", "objects.csv", "frames.csv"
 YOUTUBE_VOS_MEASURES = ("J_seen", "J_unseen", "F_seen", "F_unseen", "G")
@@ -78,12 +78,11 @@ def score_results(
     if protocol == YOUTUBE_VOS:
         meta = meta or annotations.parent / "meta.json"
     tree = list_results(annotations, results, protocol, listed=listed, meta=meta)
-    if tree.problems:
-        return Scored(tree.problems, tree.extra)
+    # Also where something is missing already: whoever mends it wants to know of the rest.
     scores, problems, unknown = score_files(tree.sequences, protocol, processes=processes)
     extra = (*tree.extra, *unknown)
-    if problems:
-        return Scored(tuple(problems), extra)
+    if tree.problems or problems:
+        return Scored((*tree.problems, *problems), extra)
     summary = summarise(scores)
     categories = {sequence.name: sequence.categories for sequence in tree.sequences}
     notes: tuple[str, ...] = ()
@@ -103,6 +102,12 @@ def _seen_figures(
         return dict.fromkeys(YOUTUBE_VOS_MEASURES, math.nan), (
             f"{note} --train-meta for J and F over seen and unseen ones",
         )
+    nameless = next((name for name, of in categories.items() if not all(of.values())), None)
+    if nameless is not None:
+        note = (
+            f"the meta.json names no category of an object of {nameless}: J and F over seen and unseen ones stay blank"
+        )
+        return dict.fromkeys(YOUTUBE_VOS_MEASURES, math.nan), (note,)
     return seen_and_unseen(summary, categories, seen_categories(given or usual)), ()
 
 
@@ -114,17 +119,17 @@ def seen_categories(path: Path) -> frozenset[str]:
 
 def write_scores(folder: Path, scored: Scored, *, per_frame: bool = False) -> list[Path]:
     """Writes results.json and objects.csv, and with `per_frame` frames.csv and the same rows into results.json."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
     results = dict(scored.results)
     paths = [folder / RESULTS_FILE, folder / OBJECTS_FILE]
-    if per_frame:
-        rows = frame_rows(scored.scores)
-        results["frames"] = rows
-        paths.append(folder / FRAMES_FILE)
-        _write_csv(paths[-1], ("sequence", "object", "frame", "J", "F"), rows)
-    write_results(paths[0], results)
-    _write_csv(paths[1], ("sequence", "object", *MEASURES, "category"), _object_rows(scored))
+    with writing_to(folder):
+        (folder / FRAMES_FILE).unlink(missing_ok=True)  # of an earlier call: it would not fit the new results
+        if per_frame:
+            rows = frame_rows(scored.scores)
+            results["frames"] = rows
+            paths.append(folder / FRAMES_FILE)
+            _write_csv(paths[-1], ("sequence", "object", "frame", "J", "F"), rows)
+        write_results(paths[0], results)
+        _write_csv(paths[1], ("sequence", "object", *MEASURES, "category"), _object_rows(scored))
     return paths
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from munet_jax.data.masks import read_mask
+from munet_jax.data.masks import holds_ids, read_mask
 from munet_jax.errors import InputError
 from munet_jax.evaluation.metrics import objects_in
 from munet_jax.evaluation.protocols import Protocol, objects_of
@@ -32,6 +32,7 @@ class _Chunk(NamedTuple):
     frames: list[_Frame]
     merge_objects: bool
     objects: tuple[int, ...] | None  # None: not known before all annotations are read
+    ids: bool  # whether grey annotations hold ids: one that shows 255 alone is no binary mask then
 
 
 class Scores(NamedTuple):
@@ -61,10 +62,12 @@ def score_files(sequences: Sequence[ResultSequence], protocol: Protocol, *, proc
     frames: dict[str, list[FrameScores | str]] = {sequence.name: [] for sequence in sequences}
     quiet = 0.5 if sys.stderr.isatty() else 15.0
     total = sum(len(chunk.frames) for _, chunk in chunks)
-    with _mapper(processes) as run, tqdm(total=total, desc="score", unit="frame", mininterval=quiet) as progress:
-        for (name, chunk), found in zip(chunks, run([chunk for _, chunk in chunks]), strict=True):
-            frames[name] += found
-            progress.update(len(chunk.frames))
+    with _mapper(processes) as run:
+        results = run([chunk for _, chunk in chunks])  # starts the processes, before the progress bar starts its thread
+        with tqdm(total=total, desc="score", unit="frame", mininterval=quiet) as progress:
+            for (name, chunk), found in zip(chunks, results, strict=True):
+                frames[name] += found
+                progress.update(len(chunk.frames))
     scores = Scores({}, [], [])
     for sequence in sequences:
         problems = [frame for frame in frames[sequence.name] if isinstance(frame, str)]
@@ -91,8 +94,9 @@ def _chunks(sequence: ResultSequence, protocol: Protocol) -> Iterator[_Chunk]:
         for index, (name, path) in enumerate(zip(sequence.frame_names, sequence.annotations, strict=True))
     ]
     objects = _known_objects(sequence, protocol)
+    ids = not protocol.merge_objects and holds_ids(sequence.annotations[0])
     for start in range(0, len(frames), CHUNK):
-        yield _Chunk(frames[start : start + CHUNK], protocol.merge_objects, objects)
+        yield _Chunk(frames[start : start + CHUNK], protocol.merge_objects, objects, ids)
 
 
 def _known_objects(sequence: ResultSequence, protocol: Protocol) -> tuple[int, ...] | None:
@@ -111,7 +115,7 @@ def _score_chunk(chunk: _Chunk) -> list[FrameScores | str]:
     found: list[FrameScores | str] = []
     for frame in chunk.frames:
         try:
-            annotation = read_mask(frame.annotation)
+            annotation = read_mask(frame.annotation, ids=chunk.ids)
             if frame.result is None:
                 found.append(FrameScores(objects_in(annotation)))
                 continue

@@ -18,16 +18,17 @@ import jax
 from tqdm import tqdm
 
 from munet_jax.compiles import COMPILES
-from munet_jax.data.clips import ClipSource
+from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import write_mask
 from munet_jax.errors import InputError
+from munet_jax.evaluation.metrics import objects_in
+from munet_jax.evaluation.protocols import Protocol
 from munet_jax.files import atomic_path, remove_temporaries
 from munet_jax.host_types import LabelMap
 from munet_jax.inference.segmenter import VideoSegmenter
 
 MASKS = "masks"
-DONE = ".segmented"  # a JSON file per video that is segmented, and what they were segmented with
-_WITH = "with.json"
+DONE = ".segmented"  # a JSON file per video that is segmented
 
 
 @dataclasses.dataclass
@@ -39,21 +40,57 @@ class Timing:
       model_seconds: in the network, from a frame in memory to labels in memory; the device has finished by then.
       total_seconds: with reading the frame and writing the mask.
       objects: that the video has.
+      device: the kind of device.
     """
 
     frames: int = 0
     model_seconds: float = 0.0
     total_seconds: float = 0.0
     objects: int = 0
+    device: str = ""
+
+
+class GivenObjects:
+    """What a method is given of one video, frame by frame, by the rules of a protocol."""
+
+    def __init__(self, source: ClipSource, index: int, protocol: Protocol) -> None:
+        """Nothing is given yet."""
+        self._source, self._index, self._video = source, index, source.video(index)
+        self._annotated, self._later = set(self._video.annotated), not protocol.ends_alone
+        self._known: set[int] = set()
+
+    def at(self, number: int) -> tuple[LabelMap | None, list[int] | None]:
+        """A label map [h, w] or None, and the ids that count in it (None: all); call it for every frame, in order.
+
+        Objects are given where the data says so. Where it does not, it is those of the first frame, and if later ones count
+        too, each in the first annotated frame that shows it.
+        """
+        if self._video.first_frames:
+            new = [identity for identity, frame in self._video.first_frames.items() if frame == number]
+            return (self._source.labels(self._index, number), new) if new else (None, None)
+        if number and not (self._later and number in self._annotated):
+            return None, None
+        labels = self._source.labels(self._index, number)
+        if number == 0:
+            self._known.update(objects_in(labels))
+            return labels, None
+        new = [identity for identity in objects_in(labels) if identity not in self._known]
+        self._known.update(new)
+        return (labels, new) if new else (None, None)
 
 
 def segment_split(
-    source: ClipSource, create: Callable[[], VideoSegmenter], folder: Path, made_with: str, devices: Sequence[Any]
+    source: ClipSource,
+    create: Callable[[], VideoSegmenter],
+    folder: Path,
+    made_with: str,
+    devices: Sequence[Any],
+    protocol: Protocol,
 ) -> dict[str, Timing]:
     """Segments every video and writes a palette PNG per frame, folder/masks/<video>/<frame>.png.
 
     Each device has a segmenter and takes the longest video that nobody has taken. A video that an earlier call finished
-    is left as it is, if that call was made with the same.
+    is left as it is, if that call was made with the same and the masks are still there.
 
     Args:
       source: the videos.
@@ -61,18 +98,22 @@ def segment_split(
       folder: where the masks go.
       made_with: names the weights, the config and whatever else the masks depend on.
       devices: JAX's.
+      protocol: which objects are given.
 
     Returns:
       The timing of every video, by its name.
     """
-    timings = _finished(folder, made_with)
+    (folder / DONE).mkdir(parents=True, exist_ok=True)
+    remove_temporaries(folder / DONE)
+    videos = [source.video(index) for index in range(len(source))]
+    timings = {video.name: found for video in videos if (found := _finished(folder, video, made_with)) is not None}
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    todo = [index for index in range(len(source)) if source.video(index).name not in timings]
-    for index in sorted(todo, key=lambda index: -len(source.video(index).frame_names)):
+    todo = [index for index, video in enumerate(videos) if video.name not in timings]
+    for index in sorted(todo, key=lambda index: -len(videos[index].frame_names)):
         waiting.put(index)
     stop = threading.Event()
     quiet = 0.5 if sys.stderr.isatty() else 15.0
-    progress = tqdm(total=len(source), initial=len(source) - len(todo), desc="segment", unit="video", mininterval=quiet)
+    progress = tqdm(total=len(source), initial=len(timings), desc="segment", unit="video", mininterval=quiet)
 
     def work(device: Any) -> None:
         with jax.default_device(device):
@@ -82,10 +123,13 @@ def segment_split(
                     index = waiting.get_nowait()
                 except queue.Empty:
                     return
-                name = source.video(index).name
-                timings[name] = segment_video(segmenter, source, index, folder / MASKS / name, stop=stop.is_set)
+                name = videos[index].name
+                masks = folder / MASKS / name
+                timing = segment_video(segmenter, source, index, masks, protocol, stop=stop.is_set)
                 if not stop.is_set():
-                    _write(folder / DONE / f"{name}.json", dataclasses.asdict(timings[name]))
+                    timing.device = device.device_kind
+                    timings[name] = timing
+                    _write_mark(folder, name, made_with, timing)
                     progress.update()
 
     with progress, concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:
@@ -95,7 +139,7 @@ def segment_split(
                 done.result()
         finally:
             stop.set()  # an error or Ctrl-C here ends the others at their next frame
-    return {source.video(index).name: timings[source.video(index).name] for index in range(len(source))}
+    return {video.name: timings[video.name] for video in videos}
 
 
 def segment_video(
@@ -103,6 +147,7 @@ def segment_video(
     source: ClipSource,
     index: int,
     folder: Path,
+    protocol: Protocol,
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> Timing:
@@ -113,6 +158,7 @@ def segment_video(
       source: the videos.
       index: which of them.
       folder: gets a palette PNG per frame; what is in it from before goes.
+      protocol: which objects are given.
       stop: asked before each frame.
     """
     video = source.video(index)
@@ -120,14 +166,14 @@ def segment_video(
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     segmenter.reset()
-    timing = Timing()
+    given, timing = GivenObjects(source, index, protocol), Timing()
     for number, name in enumerate(video.frame_names):
         if stop():
             break
-        compiled, start = COMPILES.count, time.perf_counter()
         try:
+            mask, new = given.at(number)
+            compiled, start = COMPILES.count, time.perf_counter()
             frame = source.frame(index, number)
-            mask, new = given_objects(source, index, number)
             before = time.perf_counter()
             prediction = segmenter.step(frame, mask, new)
         except InputError as error:
@@ -142,24 +188,18 @@ def segment_video(
     return timing
 
 
-def given_objects(source: ClipSource, index: int, number: int) -> tuple[LabelMap | None, list[int] | None]:
-    """What a method is given with a frame: a label map [h, w] or None, and the ids that count in it; None counts all."""
-    first_frames = source.video(index).first_frames
-    if not first_frames:
-        return source.labels(index, number) if number == 0 else None, None
-    new = [identity for identity, frame in first_frames.items() if frame == number]
-    return (source.labels(index, number), new) if new else (None, None)
-
-
-def speed(timings: Sequence[Timing], devices: Sequence[Any]) -> dict[str, Any]:
-    """Frames per second, and what of and where: {"fps", "fps_mean_of_sequences", "fps_with_files", "fps_frames",
-    "fps_objects", "device", "devices"}.
+def speed(timings: Sequence[Timing], devices: int) -> dict[str, Any]:
+    """Frames per second, of what and where; nothing but the devices where no frame was timed.
 
     `fps` is frames over seconds of the network alone, `fps_mean_of_sequences` the mean of the videos' own (the paper's way),
     `fps_with_files` has reading frames and writing masks in it; each is of one device. `fps_objects` is the mean number of
-    objects of the frames. Nothing but the devices where no frame was timed.
+    objects of the frames.
+
+    Returns:
+      {"fps", "fps_mean_of_sequences", "fps_with_files", "fps_frames", "fps_objects", "device", "devices"}; "device" names all
+      kinds, where a run went on on another one.
     """
-    where = {"device": devices[0].device_kind, "devices": len(devices)}
+    where = {"device": " + ".join(sorted({timing.device for timing in timings})), "devices": devices}
     measured = [timing for timing in timings if timing.frames]
     frames = sum(timing.frames for timing in measured)
     if not frames:
@@ -174,22 +214,18 @@ def speed(timings: Sequence[Timing], devices: Sequence[Any]) -> dict[str, Any]:
     } | where
 
 
-def _finished(folder: Path, made_with: str) -> dict[str, Timing]:
-    """The timings of videos that are segmented; none, and the marks gone, where it was done with something else."""
-    done = folder / DONE
+def _finished(folder: Path, video: Video, made_with: str) -> Timing | None:
+    """The timing of a video that was segmented with the same, and whose masks are all there."""
     try:
-        same = json.loads((done / _WITH).read_text())["made_with"] == made_with
-    except (OSError, ValueError, KeyError):
-        same = False
-    if not same and done.is_dir():
-        shutil.rmtree(done)
-    done.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(done)
-    _write(done / _WITH, {"made_with": made_with})
-    marks = [path for path in done.glob("*.json") if path.name != _WITH]
-    return {path.stem: Timing(**json.loads(path.read_text())) for path in marks}
+        mark = json.loads((folder / DONE / f"{video.name}.json").read_text())
+        timing = Timing(**mark["timing"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or one that a crash left damaged
+        return None
+    masks = folder / MASKS / video.name
+    there = mark["made_with"] == made_with and all((masks / f"{name}.png").is_file() for name in video.frame_names)
+    return timing if there else None
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content))
+def _write_mark(folder: Path, name: str, made_with: str, timing: Timing) -> None:
+    with atomic_path(folder / DONE / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps({"made_with": made_with, "timing": dataclasses.asdict(timing)}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,9 @@ from munet_jax.files import atomic_path
 SUBMISSION_FILE = "submission.zip"
 _FOLDERS = {"davis": "", "youtube_vos": "Annotations/"}
 _CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "/._")
+# What zipfile raises of files that are damaged, or of a kind that it does not know.
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, UnicodeDecodeError, EOFError)
+_LARGEST_MASK = 64 * 2**20  # bytes
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same masks make the same file
 
 
@@ -102,7 +106,7 @@ def verify_submission(layout: Layout, path: Path) -> list[str]:
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (*_BROKEN, OSError) as error:
         return [f"{path.name}: cannot be opened as a zip ({error}); pack it again"]
     with archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -124,6 +128,8 @@ def _expected(layout: Layout) -> Iterator[tuple[str, Expected]]:
         for number, name in enumerate(video.frame_names):
             known = frozenset(i for i, start in appears.items() if start <= number)
             given = frozenset(i for i, start in appears.items() if start == number)
+            if given:  # the data itself may name a frame whose label map does not show the object
+                given &= frozenset(objects_in(source.labels(index, number)))
             yield f"{layout.folder}{video.name}/{name}.png", Expected(first.shape, known, given)
 
 
@@ -132,7 +138,8 @@ def _name_problems(names: list[str], expected: Mapping[str, Expected], folder: s
     for name in dict.fromkeys(names):
         if name not in expected:
             problems.append(f"{name}: {_why_unknown(name, expected, folder)}")
-    missing = [name for name in expected if name not in set(names)]
+    there = set(names)
+    missing = [name for name in expected if name not in there]
     problems += [f"{name}: is missing" for name in missing[:MOST_NAMED]]
     if len(missing) > MOST_NAMED:
         problems.append(f"{len(missing)} of {len(expected)} masks are missing in all")
@@ -160,10 +167,12 @@ def _why_unknown(name: str, expected: Mapping[str, Expected], folder: str) -> st
 def _mask_problem(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, expected: Expected) -> str | None:
     if entry.flag_bits & 1:
         return "is encrypted; pack it without a password"
+    if entry.file_size > _LARGEST_MASK:
+        return f"has {entry.file_size} bytes, more than any mask; pack it again"
     try:
         content = archive.read(entry)
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        return f"is damaged ({error}); pack it again"
+    except (*_BROKEN, OSError) as error:
+        return f"is damaged or packed by a method that few can read ({error}); pack it again"
     try:
         with open_image("", content) as image:
             if image.format != "PNG" or image.mode not in ("P", "L"):

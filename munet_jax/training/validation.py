@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
 from munet_jax.evaluation.pictures import draw_pictures
+from munet_jax.evaluation.protocols import YOUTUBE_VOS, Protocol
 from munet_jax.evaluation.run import protocol_of, read_masks, score_masks
 from munet_jax.evaluation.scoring import summarise
 from munet_jax.evaluation.split import MASKS, segment_video
@@ -33,13 +34,18 @@ class Validation:
         variables: dict[str, Any] = {"params": state.ema or state.params, "batch_stats": state.batch_stats}
         segmenter = VideoSegmenter(self._model, variables, self._config)
         scores, pictures = {}, []
-        masks, protocol = self._folder / MASKS, protocol_of(self._config)
+        masks, protocol = self._folder / MASKS, self._protocol()
         for index in range(len(self._source)):
             video = self._source.video(index)
-            segment_video(segmenter, self._source, index, masks / video.name)
+            segment_video(segmenter, self._source, index, masks / video.name, protocol)
             scores[video.name] = score_masks(self._source, index, read_masks(video, masks / video.name), protocol)
             if index < self._config.evaluation.pictures:
                 network = (self._model, variables, self._config)
                 pictures += draw_pictures(self._source, index, masks, self._folder, network)
         summary = summarise(scores)
         return {f"validation_{name}": summary[name] for name in ("J&F", "J", "F")}, pictures
+
+    def _protocol(self) -> Protocol:
+        """The evaluation's, but for videos that say themselves in which frames objects are given."""
+        later = any(self._source.video(index).first_frames for index in range(len(self._source)))
+        return YOUTUBE_VOS if later else protocol_of(self._config)

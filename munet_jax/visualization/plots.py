@@ -68,8 +68,8 @@ def curves(
     figure, axes = _axes(5.2, 2.4)
     every = max(1, len(positions) // 12)
     for (name, values), style in zip(series.items(), _styles(len(series)), strict=True):
-        axes.plot(positions, values, label=name, markevery=every, markersize=4, linewidth=1.4, **style)
-    axes.set(xlabel="frame", ylabel=label, ylim=(-0.02, 1.02), title=title)
+        axes.plot(positions, values, label=plain(name), markevery=every, markersize=4, linewidth=1.4, **style)
+    axes.set(xlabel="frame", ylabel=label, ylim=(-0.02, 1.02), title=plain(title))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="best")
     return figure
@@ -96,13 +96,16 @@ def bars(groups: Mapping[str, Mapping[str, float | int]], *, title: str, label: 
         values = [group.get(name, math.nan) for group in groups.values()]
         offset = (number - (len(methods) - 1) / 2) * width
         axes.bar(
-            places + offset, values, width, label=name, color=COLOURS[number % len(COLOURS)],
+            places + offset, values, width, label=plain(name), color=COLOURS[number % len(COLOURS)],
             hatch=_HATCHES[number % len(_HATCHES)], edgecolor="white", linewidth=0.5,
         )  # fmt: skip
     axes.set_xticks(
-        places, list(groups), rotation=45 if len(groups) > 4 else 0, ha="right" if len(groups) > 4 else "center"
+        places,
+        list(map(plain, groups)),
+        rotation=45 if len(groups) > 4 else 0,
+        ha="right" if len(groups) > 4 else "center",
     )
-    axes.set(ylabel=label, ylim=(0, 1), title=title)
+    axes.set(ylabel=label, ylim=(0, 1), title=plain(title))
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -130,11 +133,11 @@ def strips(rows: Mapping[str, Sequence[Picture]], columns: Sequence[str], *, tit
     for (name, pictures), line in zip(rows.items(), grid, strict=True):
         for picture, axes in zip(pictures, line, strict=True):
             _show(axes, picture)
-        line[0].set_ylabel(name)
+        line[0].set_ylabel(plain(name))
     for text, axes in zip(columns, grid[0], strict=True):
         axes.set_title(text)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(plain(title))
     return figure
 
 
@@ -168,7 +171,7 @@ def matching(
     _show(left, frame)
     left.plot(*centre, marker="+", color="white", markersize=14, markeredgewidth=3)
     left.plot(*centre, marker="+", color="#D55E00", markersize=13, markeredgewidth=1.4)
-    left.set_title(title or "frame")
+    left.set_title(plain(title) or "frame")
     _show(middle, before)
     shown = middle.imshow(_heat(cosines, low, high), extent=extent, interpolation="nearest", alpha=_HEAT_ALPHA)
     shown.set_clip_box(middle.bbox)
@@ -222,8 +225,14 @@ def motion(
     _colour_bar(figure, grid[2, -1], *uncertainty_range, "cosine (high = sure)")
     _colour_bar(figure, grid[3, -1], 0, 1, "weight", colours="gray")
     if title:
-        figure.suptitle(title)
+        figure.suptitle(plain(title))
     return figure
+
+
+def plain(name: str) -> str:
+    """A name as matplotlib shows it: dollars are no formula, and an underscore in front does not keep it from the legend."""
+    escaped = name.replace("$", r"\$")
+    return "\u200b" + escaped if escaped.startswith("_") else escaped
 
 
 def uncertainty_over(frame: Image, uncertainty: Float[np.ndarray, "_ _"], limits: Range) -> Image:

@@ -15,7 +15,8 @@ from munet_jax.data.sampling import ClipIndex
 from munet_jax.data.sources import create_source
 from munet_jax.data.youtube_vos import YouTubeVosSource
 from munet_jax.errors import InputError
-from munet_jax.evaluation.split import given_objects
+from munet_jax.evaluation.protocols import YOUTUBE_VOS
+from munet_jax.evaluation.split import GivenObjects
 from tests.data.trees import make_youtube_vos
 from tests.shared_data import shared
 
@@ -46,7 +47,7 @@ def test_train_takes_annotated_or_all_frames(tmp_path: Path) -> None:
 def test_valid_gives_each_object_where_it_appears(tmp_path: Path) -> None:
     source = YouTubeVosSource(make_youtube_vos(tmp_path, "valid"), "valid", frames="annotated")
     assert source.video(0).annotated == (0, 2)
-    given = [given_objects(source, 0, number) for number in range(4)]
+    given = list(map(GivenObjects(source, 0, YOUTUBE_VOS).at, range(4)))
     assert [ids for _, ids in given] == [[1], None, [2], None]
     assert [mask is not None for mask, _ in given] == [True, False, True, False]
     with pytest.raises(InputError, match=r"00005\.png.*no label map \(2 of 4"):

@@ -22,7 +22,7 @@ from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.errors import InputError
 from munet_jax.evaluation import run
 from munet_jax.evaluation.report import ReportOptions, page_frames, page_sequence, read_attributes, shown_frames
-from munet_jax.evaluation.report_data import mean_scores, sequences_in_trees
+from munet_jax.evaluation.report_data import ReportSequence, mean_scores, sequences_in_trees
 from munet_jax.weights import write_weights
 from tests.data.trees import make_davis
 
@@ -83,6 +83,8 @@ def test_bad_input_is_one_line(trees: Path, capsys: pytest.CaptureFixture[str]) 
         assert said in capsys.readouterr().err
         assert not (trees / "out").exists()
 
+    refused("a method cannot be called 'truth'", "--results", f"truth={trees / 'right'}")
+    refused("--pixel says whose matching is drawn, and that needs the network", "--pixel", "1,1")
     refused("two results are called 'late'", "--results", f"late={trees / 'right'}")
     refused("--page-frames is 0", "--page-frames", "0")
     (trees / "attributes.json").write_text('{"cat": "fast"}')
@@ -106,6 +108,15 @@ def test_the_frames_of_a_strip() -> None:
 def test_the_page_has_evenly_spread_frames_and_the_worst(trees: Path) -> None:
     frames = trees / "data/JPEGImages/480p"
     scores = {"m": {"cat": {f"{k:05}": (0.1 * k, 0.1 * k) for k in range(1, 5)}}}
+    long = ReportSequence(
+        "long",
+        [f"{k:05}" for k in range(101)],
+        frame=lambda number: np.zeros((4, 4, 3), np.uint8),
+        annotation=lambda number: None,
+        masks={},
+        scores={"m": {f"{k:05}": (k / 100, k / 100) for k in range(1, 100)}},
+    )
+    assert page_frames(long, 5) == [0, *range(1, 11), 25, 50, 75, 100]
     (sequence,) = sequences_in_trees(["cat"], frames, trees / "data/Annotations/480p", {"m": trees / "late"}, scores)
     assert page_frames(sequence, 10) == list(range(6))
     chosen = page_frames(sequence, 2)
@@ -130,6 +141,13 @@ def test_scores_of_a_frame_are_means_over_its_objects() -> None:
     found = mean_scores(rows)
     assert found["a"]["1"] == pytest.approx((0.4, 0.5))
     assert found["a"]["2"] == (1.0, 1.0)
+
+
+def test_results_that_belong_to_nothing_are_told(trees: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(trees / "late/dog", trees / "late/cow")
+    assert report(trees, "--formats", "png") == 1
+    assert "late/cow: there is no such sequence" in capsys.readouterr().err
+    assert (trees / "out/index.html").exists()
 
 
 def test_attributes(tmp_path: Path) -> None:

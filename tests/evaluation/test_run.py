@@ -9,6 +9,7 @@ import pytest
 from configs import testing
 from munet_jax.data.masks import read_mask
 from munet_jax.data.youtube_vos import YouTubeVosSource
+from munet_jax.evaluation.protocols import YOUTUBE_VOS
 from munet_jax.evaluation.split import segment_video
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
@@ -24,7 +25,7 @@ def segmenter(variables: Any) -> VideoSegmenter:
 
 def test_an_object_is_given_where_it_appears_and_no_other(segmenter: VideoSegmenter, tmp_path: Path) -> None:
     source = YouTubeVosSource(make_youtube_vos(tmp_path / "data"), frames="annotated")
-    segment_video(segmenter, source, 0, tmp_path / "masks")
+    segment_video(segmenter, source, 0, tmp_path / "masks", YOUTUBE_VOS)
     written = {path.stem: read_mask(path) for path in (tmp_path / "masks").iterdir()}
     assert sorted(written) == ["00000", "00005", "00010", "00015"]
     np.testing.assert_array_equal(written["00000"], source.labels(0, 0))

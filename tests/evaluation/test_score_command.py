@@ -170,15 +170,63 @@ def test_what_is_too_much_is_listed_and_the_rest_scored(
     assert json.loads((trees[1] / "results.json").read_text())["sequences"]["dog"]["J"] == 1
 
 
+def test_everything_that_is_wrong_is_told_at_once(trees: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (trees[1] / "cat").iterdir():
+        path.unlink()
+    _cut(trees[1] / "dog/00002.png")
+    assert score(trees) == 1
+    told = capsys.readouterr().err
+    for name in ("cat/00001.png: there is no such file", "cat/00002.png: there is no such file", "dog/00002.png: "):
+        assert name in told
+
+
+def test_where_nothing_can_be_written_nothing_is_scored(
+    trees: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert score(trees, "--out", str(tmp_path / "file")) == 2
+    told = capsys.readouterr().err
+    assert re.search("error: .*file: cannot be written to .*name another folder", told)
+    assert "frame" not in told  # no progress bar was there yet
+
+
+def test_frames_of_an_earlier_call_do_not_stay(trees: tuple[Path, Path]) -> None:
+    assert score(trees, "--per-frame") == 0
+    assert (trees[1] / "frames.csv").exists()
+    assert score(trees) == 0
+    assert not (trees[1] / "frames.csv").exists()
+
+
+def test_grey_annotations_that_hold_ids_may_show_255_alone(tmp_path: Path) -> None:
+    """255 is 'ignore' beside ids, not a binary mask."""
+    for number in range(3):
+        labels = square((1, 4, 4)) if number != 1 else square((255, 20, 18))
+        (tmp_path / "truth/cat").mkdir(parents=True, exist_ok=True)
+        PILImage.fromarray(labels).save(tmp_path / f"truth/cat/{number}.png")
+        write(tmp_path / "results/cat", {str(number): square((1, 4, 4)) if number != 1 else square()})
+    assert score((tmp_path / "truth", tmp_path / "results")) == 0
+    assert json.loads((tmp_path / "results/results.json").read_text())["J"] == 1
+    # A video of binary masks is one all the same.
+    for number in range(3):
+        PILImage.fromarray(square((255, 4, 4))).save(tmp_path / f"truth/cat/{number}.png")
+        write(tmp_path / "results/cat", {str(number): square((1, 4, 4))})
+    assert score((tmp_path / "truth", tmp_path / "results")) == 0
+    assert json.loads((tmp_path / "results/results.json").read_text())["J"] == 1
+
+
 def test_a_list_of_sequences(trees: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(trees[1] / "dog")
     names = tmp_path / "names.txt"
     names.write_text("cat\n\n")
     assert score(trees, "--list", str(names)) == 0
     assert list(json.loads((trees[1] / "results.json").read_text())["sequences"]) == ["cat"]
+    names.write_text(
+        "\ufeff/JPEGImages/480p/cat/00000.jpg /Annotations/480p/cat/00000.png\n"
+    )  # DAVIS-2016's own, from Windows
+    assert score(trees, "--list", str(names)) == 0
     for content, said in (
-        ("../truth\n", "not a plain folder name"),
-        ("", "names no sequence"),
+        ("../truth\n", "does not name a video folder"),
+        ("", "lists no video"),
         ("cow\n", "cow: listed"),
     ):
         names.write_text(content)
@@ -271,6 +319,21 @@ def test_youtube_vos_by_hand(youtube_vos: tuple[Path, Path], capsys: pytest.Capt
     assert "G 0.7" in capsys.readouterr().out
 
 
+def test_options_of_another_protocol_are_refused(trees: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert score(trees, "--train-meta", "meta.json") == 2
+    assert "--meta and --train-meta are of youtube_vos" in capsys.readouterr().err
+
+
+def test_an_object_without_a_category_leaves_blanks(
+    youtube_vos: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = youtube_vos[0].parent / "meta.json"
+    meta.write_text(meta.read_text().replace('"yak"', '""'))
+    assert score(youtube_vos, protocol="youtube_vos") == 0
+    assert "names no category of an object of b" in capsys.readouterr().err
+    assert json.loads((youtube_vos[1] / "results.json").read_text())["J_unseen"] is None
+
+
 def test_youtube_vos_without_a_training_set_has_blanks(
     youtube_vos: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,6 +353,7 @@ def test_youtube_vos_without_a_training_set_has_blanks(
         (lambda v: (v / "meta.json").unlink(), 2, "meta.json: there is no such file"),
         (lambda v: (v / "Annotations/a/00010.png").unlink(), 1, "a/00010.png: object 2 is given here, but there is no"),
         (lambda v: shutil.copytree(v / "Annotations/a", v / "Annotations/c"), 1, "meta.json: has no video c"),
+        (lambda v: shutil.rmtree(v / "Annotations/b"), 1, "Annotations/b: there is no such folder, but"),
         (lambda v: (v / "meta.json").write_text('{"videos": {"../a": {"objects": {}}}}'), 2, "not a plain folder name"),
     ],
 )

@@ -15,15 +15,16 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import testing
-from munet_jax.data.masks import read_mask
+from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.sources import create_source
 from munet_jax.errors import InputError
 from munet_jax.evaluation import run
-from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS
-from munet_jax.evaluation.split import DONE, MASKS, Timing, segment_split, speed
+from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
+from munet_jax.evaluation.split import DONE, MASKS, GivenObjects, Timing, segment_split, speed
+from munet_jax.files import exclusive
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
-from tests.data.trees import make_davis, make_youtube_vos, memory_source
+from tests.data.trees import MemorySource, label_map, make_davis, make_youtube_vos, memory_source
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def test_devices_share_the_videos_and_change_nothing(create: Callable[[], VideoS
         used[threading.current_thread().name] = jax.tree.leaves(segmenter.variables)[0].devices()
         return segmenter
 
-    segment_split(source, create, tmp_path / "one", "a", jax.devices()[:1])
-    timings = segment_split(source, watched, tmp_path / "three", "a", jax.devices()[:3])
+    segment_split(source, create, tmp_path / "one", "a", jax.devices()[:1], DAVIS2017)
+    timings = segment_split(source, watched, tmp_path / "three", "a", jax.devices()[:3], DAVIS2017)
     assert sorted(used.values(), key=str) == [{device} for device in jax.devices()[:3]]
     assert list(timings) == [f"video{k}" for k in range(5)]
     one, three = masks_in(tmp_path / "one"), masks_in(tmp_path / "three")
@@ -58,31 +59,41 @@ def test_devices_share_the_videos_and_change_nothing(create: Callable[[], VideoS
 
 
 def test_it_goes_on_where_it_stopped(create: Callable[[], VideoSegmenter], tmp_path: Path) -> None:
-    broken = memory_source(videos=3, frames=4, broken=(1,))
+    def segment(made_with: str = "a", devices: int = 1, broken: tuple[int, ...] = ()) -> dict[str, Timing]:
+        source = memory_source(videos=3, frames=4, broken=broken)
+        return segment_split(source, create, tmp_path, made_with, jax.devices()[:devices], DAVIS2017)
+
+    def times() -> list[int]:
+        return [(tmp_path / MASKS / f"video{k}/00001.png").stat().st_mtime_ns for k in range(3)]
+
     with pytest.raises(InputError, match="memory/video1, frame 00000: video1: cannot be read"):
-        segment_split(broken, create, tmp_path, "a", jax.devices()[:1])
+        segment(broken=(1,))
     assert (tmp_path / DONE / "video0.json").is_file()
     first = tmp_path / MASKS / "video0/00001.png"
     before = first.stat().st_mtime_ns
     stray = tmp_path / MASKS / "video1/00099.png"
     shutil.copy(first, stray)
-    timings = segment_split(memory_source(videos=3, frames=4), create, tmp_path, "a", jax.devices()[:2])
+    timings = segment(devices=2)
     assert first.stat().st_mtime_ns == before
     assert not stray.exists()
     assert sorted(timings) == ["video0", "video1", "video2"]
     assert len(masks_in(tmp_path)) == 12
+    # A mark that is damaged, or whose masks have gone, is none; the others stand.
+    old = times()
+    (tmp_path / DONE / "video0.json").write_text("{")
+    (tmp_path / MASKS / "video1/00003.png").unlink()
+    (tmp_path / DONE / "._video2.json").write_bytes(b"\xff\xfe")
+    assert sorted(segment()) == ["video0", "video1", "video2"]
+    assert [new > then for new, then in zip(times(), old, strict=True)] == [True, True, False]
     # Made with something else, everything is done again.
-    segment_split(memory_source(videos=3, frames=4), create, tmp_path, "b", jax.devices()[:1])
-    assert first.stat().st_mtime_ns > before
-    # A mark that a kill left behind half written is no mark.
-    (tmp_path / DONE / "with.json").write_text("{")
-    segment_split(memory_source(videos=3, frames=4), create, tmp_path, "b", jax.devices()[:1])
+    old = times()
+    segment("b")
+    assert all(new > then for new, then in zip(times(), old, strict=True))
 
 
 def test_speed_is_of_frames_without_compilation() -> None:
-    devices = jax.devices()[:2]
-    timings = [Timing(10, 2.0, 4.0, objects=1), Timing(30, 3.0, 4.0, objects=3), Timing()]
-    assert speed(timings, devices) == {
+    timings = [Timing(10, 2.0, 4.0, objects=1, device="cpu"), Timing(30, 3.0, 4.0, objects=3, device="cpu")]
+    assert speed([*timings, Timing(device="cpu")], 2) == {
         "fps": pytest.approx(40 / 5),
         "fps_mean_of_sequences": pytest.approx((5 + 10) / 2),
         "fps_with_files": pytest.approx(40 / 8),
@@ -91,7 +102,21 @@ def test_speed_is_of_frames_without_compilation() -> None:
         "device": "cpu",
         "devices": 2,
     }
-    assert speed([Timing()], devices) == {"device": "cpu", "devices": 2}
+    assert speed([Timing(device="cpu")], 2) == {"device": "cpu", "devices": 2}
+    assert speed([*timings, Timing(1, 1.0, 1.0, 1, "gpu")], 1)["device"] == "cpu + gpu"
+
+
+def test_objects_are_given_where_the_protocol_says() -> None:
+    """Object 2 is in the data from frame 2 on."""
+    frames = [label_map((1,)), label_map((1,)), label_map((1, 2)), label_map((1, 2))]
+    source = MemorySource([frames])
+
+    def given(protocol: Protocol) -> list[tuple[bool, list[int] | None]]:
+        rules = GivenObjects(source, 0, protocol)
+        return [(mask is not None, new) for mask, new in map(rules.at, range(4))]
+
+    assert given(DAVIS2017) == [(True, None), (False, None), (False, None), (False, None)]
+    assert given(GENERIC) == [(True, None), (False, None), (True, [2]), (False, None)]
 
 
 def evaluation(kind: str, root: Path, **fields: str) -> ConfigDict:
@@ -124,7 +149,10 @@ def test_youtube_vos_with_masks_is_scored_over_seen_and_unseen(
     assert results["G"] is None
     assert "there is no train/meta.json" in capsys.readouterr().out
     shutil.copytree(make / "train", root / "train")
-    again = run.evaluate(config, tmp_path / "work")  # nothing is segmented twice
+    mask = tmp_path / "work/evaluation/masks/late/00005.png"
+    before = mask.stat().st_mtime_ns
+    again = run.evaluate(config, tmp_path / "work")
+    assert mask.stat().st_mtime_ns == before  # nothing is segmented twice
     assert again["fps_frames"] == results["fps_frames"]
     assert again["J_seen"] == pytest.approx(again["J"])  # every category is seen
     written = json.loads((tmp_path / "work/evaluation/results.json").read_text())
@@ -153,19 +181,71 @@ def test_a_split_without_public_masks_ends_with_a_zip_and_no_score(
 
 
 @pytest.mark.usefixtures("trained")
-def test_again_segments_again(tmp_path: Path) -> None:
+def test_again_and_other_configs_segment_again_and_leave_nothing_old(tmp_path: Path) -> None:
     config = evaluation("davis", make_davis(tmp_path / "data", split="val", frames=3), split="val")
-    mask = tmp_path / "work/evaluation/masks/cat/00001.png"
-    run.evaluate(config, tmp_path / "work")
-    first = mask.stat().st_mtime_ns
-    run.evaluate(config, tmp_path / "work")
-    assert mask.stat().st_mtime_ns == first
-    run.evaluate(config, tmp_path / "work", again=True)
-    second = mask.stat().st_mtime_ns
-    assert second > first
+    folder = tmp_path / "work/evaluation"
+
+    def evaluate(**options: bool) -> int:
+        run.evaluate(config, tmp_path / "work", **options)
+        return (folder / "masks/cat/00001.png").stat().st_mtime_ns
+
+    first = evaluate()
+    assert evaluate() == first
+    again = evaluate(again=True)
+    assert again > first
+    assert evaluate() == again
+    (folder / "submission.zip").touch()
+    (folder / "masks/bird").mkdir()
     config.inference.memory_interval += 1
-    run.evaluate(config, tmp_path / "work")
-    assert mask.stat().st_mtime_ns > second
+    changed = evaluate()
+    assert changed > again
+    assert not (folder / "submission.zip").exists()
+    assert not (folder / "masks/bird").exists()
+    write_mask(tmp_path / "data/Annotations/480p/cat/00000.png", label_map((1,)))  # another mask is given
+    assert evaluate() > changed
+    assert run.evaluate(config, tmp_path / "work", folder="other")["step"] == 7
+    assert (tmp_path / "work/other/results.json").is_file()
+
+
+@pytest.mark.usefixtures("trained")
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    config = evaluation("davis", make_davis(tmp_path / "data", split="val", frames=3), split="val")
+    (tmp_path / "work/evaluation").mkdir(parents=True)
+    with exclusive(tmp_path / "work/evaluation"), pytest.raises(InputError, match="another run is working here"):
+        run.evaluate(config, tmp_path / "work")
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(InputError, match="cannot be written to"):
+        run.evaluate(config, blocked)
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_video_that_cannot_be_scored_costs_no_other_its_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_davis(tmp_path / "data", split="val", frames=3)
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        (root / kind / "480p/cat" / f"00002.{suffix}").unlink()  # two frames: the first and the last
+    results = run.evaluate(evaluation("davis", root, split="val"), tmp_path / "work")
+    assert list(results["sequences"]) == ["dog"]
+    assert "2 frames, of which none is left to score" in results["not_scored"]["cat"]
+    assert "not scored: davis2017-val/cat" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("trained")
+def test_objects_that_appear_later_in_a_folder_are_given_and_scored(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "data", frames=4)
+    for name in ("JPEGImages", "Annotations"):
+        for path in (root / name / "480p").iterdir():
+            path.rename(root / name / path.name)
+        (root / name / "480p").rmdir()
+    for number in (0, 1):  # object 2 is not there yet
+        write_mask(root / f"Annotations/cat/{number:05}.png", label_map((1, 0), shift=number))
+    results = run.evaluate(evaluation("folder", root), tmp_path / "work")
+    rows = [(r["object"], r["frame"]) for r in results["frames"] if r["sequence"] == "cat"]
+    assert rows == [(1, "00001"), (1, "00002"), (1, "00003"), (2, "00003")]
+    shown = np.unique(read_mask(tmp_path / "work/evaluation/masks/cat/00002.png"))
+    assert 2 in shown  # as given
 
 
 def test_protocols_of_configs() -> None:
@@ -183,7 +263,7 @@ def test_protocols_of_configs() -> None:
 def test_the_copied_mask_knows_later_objects(tmp_path: Path) -> None:
     config = evaluation("youtube_vos", make_youtube_vos(tmp_path), split="train")
     source = create_source(config.evaluation)
-    given = list(run.given_masks(source, 0))
+    given = list(run.given_masks(source, 0, YOUTUBE_VOS))
     assert [sorted(set(np.unique(labels)) - {0}) for labels in given] == [[1], [1], [1, 2], [1, 2]]
     np.testing.assert_array_equal(given[1], source.labels(0, 0))
     np.testing.assert_array_equal(given[3] == 2, source.labels(0, 2) == 2)

@@ -166,6 +166,10 @@ def test_zips_that_are_damaged_or_hold_a_mask_twice(valid: tuple[Path, Layout], 
     content[content.index(b"IDAT") + 8] ^= 255  # inside the first mask
     wrong.write_bytes(content)
     assert re.search("late/00000.png: is damaged", verify_submission(where, wrong)[0])
+    content = bytearray(right.read_bytes())
+    content[content.index(b"PK\x01\x02") + 10] = 9  # a way of packing that Python does not know
+    wrong.write_bytes(content)
+    assert re.search("late/00000.png: is damaged or packed by a method", verify_submission(where, wrong)[0])
     shutil.copy(right, wrong)
     with zipfile.ZipFile(wrong, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(FIRST, (masks / "late/00000.png").read_bytes())

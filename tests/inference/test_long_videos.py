@@ -123,7 +123,9 @@ def test_the_estimate_is_near_what_xla_says(form: Any, slots: int, chunk: int, p
     start = (model, settings, variables, frame, inside)
     steps = (
         query_step.jitted.lower(*start, carried.reduced, masks, bank, objects),
-        memorise_step.jitted.lower(*start, masks, carried.key, bank, objects, objects, shape((), jnp.int32)),
+        memorise_step.jitted.lower(
+            *start, masks, carried.key, carried.semantic, bank, objects, objects, shape((), jnp.int32)
+        ),
     )
     measured = max(step.compile(SMALL_SCHEDULE).memory_analysis().temp_size_in_bytes for step in steps)
     measured += sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(bank))

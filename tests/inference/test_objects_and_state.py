@@ -14,6 +14,7 @@ from munet_jax.compiles import COMPILES
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
 from munet_jax.errors import InputError
+from munet_jax.evaluation.protocols import GENERIC
 from munet_jax.evaluation.split import segment_video
 from munet_jax.inference import budget
 from munet_jax.inference.geometry import create_geometry
@@ -81,7 +82,7 @@ def test_two_interleaved_videos_do_not_touch_each_other(segmenter: Create, video
 
 def test_the_evaluator_gives_the_same_masks_bit_for_bit(segmenter: Create, tmp_path: Path) -> None:
     source = create_source(testing.get_config().evaluation)
-    segment_video(segmenter(), source, 0, tmp_path)
+    segment_video(segmenter(), source, 0, tmp_path, GENERIC)
     names = source.video(0).frame_names
     expected = run(segmenter(), [source.frame(0, t) for t in range(len(names))], source.labels(0, 0))
     for name, labels in zip(names, expected, strict=True):

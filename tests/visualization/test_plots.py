@@ -101,6 +101,17 @@ def test_motion_has_all_maps_with_their_legends() -> None:
     assert (figure.axes[3].get_images()[0].get_array() == (226, 58, 58)).all()
 
 
+def test_names_are_text(tmp_path: Path) -> None:
+    figure = plots.curves({"_ours": [0.1], "us$5_$6": [0.2]}, [0], title="a$b_$c")
+    assert len(figure.axes[0].get_legend().get_texts()) == 2
+    for drawn in (
+        figure,
+        plots.bars({"x$1_$2": {"_a": 0.1}}, title="$_"),
+        plots.strips({"$_": [FRAME]}, ["0%"], title="$_"),
+    ):
+        plots.save_figure(drawn, tmp_path / "a", ("png",))
+
+
 def test_files_are_png_and_pdf_with_text_as_text(tmp_path: Path) -> None:
     figure = plots.curves({"a": [0.1, 0.2]}, [0, 1], title="cat")
     paths = plots.save_figure(figure, tmp_path / "new" / "cat.v1")
