@@ -23,6 +23,12 @@ from munet_jax.evaluation.scoring import FrameScores, SequenceScore, assemble, s
 CHUNK = 16  # frames: small enough that the last chunks end at nearly the same time
 
 
+class _Progress(tqdm):
+    """Without the thread that tqdm starts beside its bars: a program with threads cannot fork."""
+
+    monitor_interval = 0
+
+
 class _Frame(NamedTuple):
     annotation: Path
     result: Path | None  # None: not scored, only looked at for its objects
@@ -63,8 +69,8 @@ def score_files(sequences: Sequence[ResultSequence], protocol: Protocol, *, proc
     quiet = 0.5 if sys.stderr.isatty() else 15.0
     total = sum(len(chunk.frames) for _, chunk in chunks)
     with _mapper(processes) as run:
-        results = run([chunk for _, chunk in chunks])  # starts the processes, before the progress bar starts its thread
-        with tqdm(total=total, desc="score", unit="frame", mininterval=quiet) as progress:
+        results = run([chunk for _, chunk in chunks])
+        with _Progress(total=total, desc="score", unit="frame", mininterval=quiet) as progress:
             for (name, chunk), found in zip(chunks, results, strict=True):
                 frames[name] += found
                 progress.update(len(chunk.frames))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,9 +110,9 @@ def score_frame(
     segmentation: Segmentation,
     *,
     merge_objects: bool = False,
-    objects: Container[int] | None = None,
+    objects: Collection[int] | None = None,
 ) -> FrameScores:
-    """J and F of every id that one of two label maps shows; with `objects`, of those ids alone.
+    """J and F of every id that one of two label maps shows; with `objects`, of those ids, and the annotation's are not told.
 
     Raises:
       InputError: they differ in size.
@@ -121,10 +121,12 @@ def score_frame(
         sizes = [" x ".join(map(str, a.shape[::-1])) for a in (segmentation, annotation)]
         raise InputError(f"the segmentation is {sizes[0]} pixels but its annotation is {sizes[1]}")
     if merge_objects:
-        return FrameScores((MERGED_OBJECT,), (), {MERGED_OBJECT: object_scores(annotation != 0, segmentation != 0)})
-    annotated, segmented = objects_in(annotation), objects_in(segmentation, ignore=None)
-    shown = {i for i in (*annotated, *segmented) if i != IGNORE and (objects is None or i in objects)}
-    values = {i: object_scores(annotation == i, segmentation == i) for i in shown}
+        truth, found = ((labels != 0).view(np.uint8) for labels in (annotation, segmentation))
+        return FrameScores((MERGED_OBJECT,), (), {MERGED_OBJECT: object_scores(truth, found, MERGED_OBJECT)})
+    annotated = objects_in(annotation) if objects is None else ()
+    segmented = objects_in(segmentation, ignore=None)
+    shown = {*annotated, *segmented} - {IGNORE} if objects is None else objects
+    values = {i: object_scores(annotation, segmentation, i) for i in shown}
     return FrameScores(annotated, segmented, values)
 
 
