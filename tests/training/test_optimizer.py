@@ -1,6 +1,10 @@
 """Schedules by hand, and AdamW's decay on every parameter."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -57,3 +61,22 @@ def test_decay_reaches_biases_too_and_clipping_bounds_the_step() -> None:
     huge = {"kernel": jnp.full((2, 2), 1e6), "bias": jnp.zeros(2)}
     _, state = clipped.update(huge, clipped.init(params), params)
     assert float(jnp.abs(state[1][0].mu["kernel"]).max()) <= 0.1 + 1e-6  # (1 - beta1) x a gradient of norm 1
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_the_encoder_may_learn_slower_and_what_is_frozen_stays() -> None:
+    params = {"query_encoder": {"early": jnp.ones(2), "late": jnp.ones(2)}, "decoder": {"kernel": jnp.ones(2)}}
+    gradients = jax.tree.map(jnp.ones_like, params)
+
+    def updates(freeze: tuple[str, ...] = (), **changes: object) -> Any:
+        optimizer = create_optimizer(settings(**changes), lambda _: 0.1, freeze=freeze)
+        return optimizer.update(gradients, optimizer.init(params), params)[0]
+
+    usual = updates()
+    slower = updates(encoder_rate=0.25)
+    np.testing.assert_allclose(slower["decoder"]["kernel"], usual["decoder"]["kernel"])
+    for name in ("early", "late"):
+        np.testing.assert_allclose(slower["query_encoder"][name], 0.25 * usual["query_encoder"][name])
+    partly = updates(("query_encoder/early",), encoder_rate=0.25)
+    assert not partly["query_encoder"]["early"].any()
+    np.testing.assert_allclose(partly["query_encoder"]["late"], slower["query_encoder"]["late"])
