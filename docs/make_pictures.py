@@ -7,11 +7,11 @@ Data:      none; the videos are those that configs/quickstart.py scores
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+import PIL.Image
 from ml_collections import ConfigDict
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -24,7 +24,8 @@ from munet_jax.scripts import exit_code_of
 from munet_jax.visualization.overlays import save_png
 
 PICTURES = Path(__file__).parent / "pictures"
-VIDEO = 2  # whose figures are kept
+VIDEO = 0  # whose figures are kept
+WIDTH = 1100
 KINDS = ("iou", "strips", "motion", "matching")
 
 
@@ -53,9 +54,18 @@ def main() -> int:
             return code
         PICTURES.mkdir(exist_ok=True)
         for kind in KINDS:
-            shutil.copy(folder / "report" / kind / f"{video}.png", PICTURES / f"{kind}.png")
-        shutil.copy(folder / "report" / "bars" / "sequences.png", PICTURES / "bars.png")
+            keep(folder / "report" / kind / f"{video}.png", PICTURES / f"{kind}.jpg")
+        keep(folder / "report" / "bars" / "sequences.png", PICTURES / "bars.jpg")
     return 0
+
+
+def keep(figure: Path, target: Path) -> None:
+    """A figure at the width of a page; noise makes frames large as PNG."""
+    with PIL.Image.open(figure) as image:
+        shown = image.convert("RGB")
+    if shown.width > WIDTH:
+        shown = shown.resize((WIDTH, round(shown.height * WIDTH / shown.width)), PIL.Image.Resampling.LANCZOS)
+    shown.save(target, quality=85)
 
 
 def write_trees(config: ConfigDict, folder: Path) -> str:

@@ -163,7 +163,7 @@ def matching(
     from matplotlib.patches import Rectangle
 
     side, height, width = cosines.shape[0], *frame.shape[:2]
-    figure, ((left, middle, right, legend),) = _grid([2.0], [2 * width / height] * 2 + [2.0, 0.6])
+    figure, ((left, middle, right, legend),) = _grid([2.0], [max(2 * width / height, 2.8)] * 2 + [2.2, 0.6])
     low, high = float(np.nanmin(cosines)), float(np.nanmax(cosines))
     high = high if high > low else low + 1e-6
     reach = side * np.array(step) / 2
@@ -176,8 +176,11 @@ def matching(
     shown = middle.imshow(_heat(cosines, low, high), extent=extent, interpolation="nearest", alpha=_HEAT_ALPHA)
     shown.set_clip_box(middle.bbox)
     middle.add_patch(Rectangle((extent[0], extent[3]), *(2 * reach), fill=False, edgecolor="white", linewidth=1))
-    middle.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), title="frame before, similarity over it")
+    middle.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), title="similarity to the frame before")
     _show(right, _heat(cosines, low, high))
+    # What lies outside the frame is left out: in a small frame that is most of the window.
+    rows, columns = (np.flatnonzero(~np.isnan(cosines).all(axis=axis)) for axis in (1, 0))
+    right.set(xlim=(columns[0] - 0.5, columns[-1] + 0.5), ylim=(rows[-1] + 0.5, rows[0] - 0.5))
     row, column = np.unravel_index(int(np.nanargmax(cosines)), cosines.shape)
     right.plot(column, row, marker="o", markerfacecolor="none", markeredgecolor="#56B4E9", markersize=7)
     moved = np.array([column - side // 2, row - side // 2]) * step
