@@ -16,6 +16,8 @@ from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
 from munet_jax.models.efficientnet import EfficientNetLite0, depthwise
 from munet_jax.models.resnet import ResNet
+from munet_jax.training.optimizer import create_optimizer
+from munet_jax.training.step import TrainState, abstract_batch, make_train_step
 from tests.models.tiny import random_clip, random_variables
 
 SIZE = (32, 48)
@@ -157,3 +159,25 @@ def test_kinds_that_do_not_exist(change: Callable[[Any], object], said: str) -> 
     change(config)
     with pytest.raises(InputError, match=said):
         create_model(config)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_training_step_changes_all_but_what_is_frozen(config: Any, model: MUNet, light_variables: Any) -> None:
+    config = config.copy_and_resolve_references()
+    config.data.update(size=SIZE, clip_length=3)
+    optimizer = create_optimizer(config.optimizer, lambda _: 1e-2, freeze=config.train.freeze)
+    step = make_train_step(model, optimizer, fraction=0.4, memory="sequential", freeze=config.train.freeze)
+    params, statistics = light_variables["params"], light_variables["batch_stats"]
+    state = TrainState(step=jnp.int32(0), params=params, batch_stats=statistics, opt_state=optimizer.init(params))
+    rng = np.random.default_rng(0)
+    shapes = abstract_batch(config, 1)
+    batch = jax.tree.map(lambda x: rng.integers(0, 2, x.shape).astype(x.dtype), shapes)
+    batch = batch.replace(valid=np.ones(shapes.valid.shape, bool), objects=np.ones(shapes.objects.shape, bool))
+    after, metrics = jax.jit(step)(state, batch)
+    assert float(metrics["grad_norm"]) > 0
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.params, params)
+    encoder = moved["query_encoder"]["backbone"]
+    still = {name for name, leaves in encoder.items() if not any(jax.tree.leaves(leaves))}
+    assert still == {path.rsplit("/", 1)[1] for path in config.train.freeze}
+    assert all(any(jax.tree.leaves(moved[part])) for part in params)
