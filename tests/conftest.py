@@ -1,6 +1,9 @@
 """Set up before anything imports jax: four CPU devices, strict promotion, shapes checked at run time."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +14,10 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Where the programs of whole runs are kept, from one to the next; workers inherit it from the process that starts them.
+if "MUNET_TEST_PROGRAMS" not in os.environ:
+    os.environ["MUNET_TEST_PROGRAMS"] = tempfile.mkdtemp(prefix="munet-programs-")
+    atexit.register(shutil.rmtree, os.environ["MUNET_TEST_PROGRAMS"], ignore_errors=True)
 
 from jaxtyping import install_import_hook
 

@@ -18,10 +18,13 @@ from munet_jax.data.masks import read_mask
 from munet_jax.training.restore import trained_variables
 
 ROOT = Path(__file__).parents[2]
+PROGRAMS = os.environ["MUNET_TEST_PROGRAMS"]  # of conftest.py
 CONFIG = ["--config", "configs/testing.py"]
 # One device, and quick compilation, as in conftest.py.
 XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
+# Some twenty runs compile the same programs: the first does it for all.
+ENVIRONMENT |= {"JAX_COMPILATION_CACHE_DIR": PROGRAMS, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
