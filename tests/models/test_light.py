@@ -55,6 +55,7 @@ def test_depthwise_equals_the_librarys(kernel: int, stride: int) -> None:
     np.testing.assert_allclose(depthwise(x, w, stride), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_frozen_blocks_get_no_gradient_and_the_others_do() -> None:
     image = jnp.asarray(np.random.default_rng(0).standard_normal((1, 32, 32, 3)), jnp.float32)
     network = EfficientNetLite0(frozen_blocks=5)

@@ -64,6 +64,8 @@ def compiled_step(settings: str, module: str, form: str) -> tuple[Any, TrainStat
     return jax.jit(step).lower(start, abstract_batch(config, 1)).compile(CPU_OPTIONS), start
 
 
+# In one process: those with the same step compile it once.
+@pytest.mark.xdist_group("protocols")
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize(
     ("module", "form"), [*((name, "small") for name in SMALL), *(("ablation", f"{row},small") for row in "abcdefg")]
