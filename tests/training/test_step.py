@@ -52,7 +52,7 @@ def largest_difference(one: Any, other: Any) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
-@pytest.mark.parametrize("loss", ["bsce_iou", "ce"])
+@pytest.mark.parametrize("loss", ["bsce_iou", pytest.param("ce", marks=pytest.mark.slow)])
 def test_two_and_four_devices_equal_one(loss: str) -> None:
     """SGD, which shows a wrong scale of the gradient (Adam would hide it): with rate 1 the step is the gradient."""
     model, optimizer, clips = tiny_model(), optax.sgd(1.0), batch(b=4)
@@ -67,7 +67,7 @@ def test_two_and_four_devices_equal_one(loss: str) -> None:
             assert float(value) == pytest.approx(float(metrics[name][0]), rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["bsce_iou", "ce"])
+@pytest.mark.parametrize("loss", ["bsce_iou", pytest.param("ce", marks=pytest.mark.slow)])
 def test_micro_batches_equal_the_whole_batch(loss: str) -> None:
     model, optimizer, clips = tiny_model(), optax.sgd(1.0), batch(b=4)
     start = create_state(model, optimizer, whole(clips), seed=0)
