@@ -17,7 +17,7 @@ from munet_jax.errors import InputError
 from munet_jax.evaluation.page import ANNOTATION, PageFrame, PageSequence, require_jinja2, write_page
 from munet_jax.evaluation.report_data import ReportSequence
 from munet_jax.evaluation.results_files import is_number
-from munet_jax.host_types import Image, LabelMap
+from munet_jax.host_types import Image, UInt8
 from munet_jax.visualization import plots
 from munet_jax.visualization.colours import flow_colours, heat_map
 from munet_jax.visualization.figures import colour_bar, wheel_legend
@@ -246,18 +246,25 @@ def _legends(ranges: Ranges) -> dict[str, Image]:
 def _draw_sequence(sequence: ReportSequence, folder: Path, options: ReportOptions) -> list[Path]:
     """Its curve and its strip."""
     paths = []
-    scored = [name for name in sequence.frame_names if any(name in scores for scores in sequence.scores.values())]
+    scored = {
+        name: number
+        for number, name in enumerate(sequence.frame_names)
+        if any(name in scores for scores in sequence.scores.values())
+    }
     if scored:
-        places = [sequence.frame_names.index(name) for name in scored]
         series = {
             method: [scores.get(name, (math.nan, math.nan))[0] for name in scored]
             for method, scores in sequence.scores.items()
         }
-        figure = plots.curves(series, places, title=sequence.name)
+        figure = plots.curves(series, list(scored.values()), title=sequence.name)
         paths += plots.save_figure(figure, folder / "iou" / sequence.name, options.formats)
     numbers = shown_frames(len(sequence.frame_names))
     rows = {_TRUTH: sequence.annotation, **sequence.masks}
-    pictures = {name: [_overlay(sequence, n, name, read(n)) for n in numbers] for name, read in rows.items()}
+    frames = {number: sequence.frame(number) for number in numbers}  # once, not once per method
+    pictures = {
+        name: [_overlay(frames[number], read(number), f"{sequence.name}, frame {number}, {name}") for number in numbers]
+        for name, read in rows.items()
+    }
     figure = plots.strips(pictures, [f"{share:.0%}" for share in SHARES], title=sequence.name)
     return paths + plots.save_figure(figure, folder / "strips" / sequence.name, options.formats)
 
@@ -337,12 +344,11 @@ def _group_means(names: Sequence[str], values: Mapping[str, Mapping[str, float]]
     return {method: sum(of) / len(of) for method, of in found.items() if of}
 
 
-def _overlay(sequence: ReportSequence, number: int, name: str, labels: LabelMap | None) -> Image:
-    frame = sequence.frame(number)
+def _overlay(frame: Image, labels: UInt8[np.ndarray, "_ _"] | None, called: str) -> Image:
     try:
         return frame if labels is None else overlay_labels(frame, labels)
     except InputError as error:
-        raise InputError(f"{sequence.name}, frame {sequence.frame_names[number]}, {name}: {error}") from error
+        raise InputError(f"{called}: {error}") from error
 
 
 def _progress(items: Sequence[ReportSequence], what: str) -> Iterator[ReportSequence]:

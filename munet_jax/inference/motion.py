@@ -15,10 +15,9 @@ from munet_jax.errors import InputError
 from munet_jax.host_types import Float, Image, UInt8
 from munet_jax.inference.checks import check_frame
 from munet_jax.inference.geometry import Geometry, create_geometry, fit_frame, map_to_source
-from munet_jax.inference.stream import DISPLAY_TEMPERATURE
+from munet_jax.inference.stream import motion_of
 from munet_jax.models import MUNet
 from munet_jax.models.aggregation import STRIDE
-from munet_jax.models.mu_layer import displacement
 
 
 class MatchingWindow(NamedTuple):
@@ -83,9 +82,7 @@ def motion_step(
         encoded, previous = module.encode(frame, inside), module.encode(before, inside).reduced
         query = module.query(encoded, previous, inside)
         cost, _ = module.mu_layer.cost(encoded.reduced, previous, inside)
-        radius = module.mu_layer.radius
-        moved = STRIDE * displacement(cost, radius=radius, matching="softargmax", temperature=DISPLAY_TEMPERATURE)
-        return query.motion.uncertainty, moved, query.attention, cost
+        return query.motion.uncertainty, motion_of(module, cost), query.attention, cost
 
     return model.apply(variables, method=run)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from munet_jax.array_types import AnyMap, Array, Float, Inside
+from munet_jax.array_types import AnyMap, Array, CostVolume, Displacement, Float, Inside
 from munet_jax.compiles import device_jit
 from munet_jax.errors import InputError
 from munet_jax.inference.geometry import Geometry
@@ -124,10 +124,15 @@ def shown_displacement(model: MUNet, variables: Any, inside: Inside, reduced: An
 
     def run(module: MUNet) -> Array:
         cost, _ = module.mu_layer.cost(reduced, previous, inside)
-        radius = module.mu_layer.radius
-        return STRIDE * displacement(cost, radius=radius, matching="softargmax", temperature=DISPLAY_TEMPERATURE)
+        return motion_of(module, cost)
 
     return model.apply(variables, method=run)
+
+
+def motion_of(module: MUNet, cost: CostVolume) -> Displacement:
+    """What users are shown of a cost volume, whatever form feeds the network: pixels of the worked-on frame, [1, h', w', 2]."""
+    radius = module.mu_layer.radius
+    return STRIDE * displacement(cost, radius=radius, matching="softargmax", temperature=DISPLAY_TEMPERATURE)
 
 
 class Stream:
