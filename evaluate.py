@@ -6,13 +6,16 @@ from absl import flags
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "The training run to evaluate.")
+WORKDIR = flags.DEFINE_string("workdir", None, "The training run to evaluate; with --weights any folder.")
 FOLDER = flags.DEFINE_string(
     "folder", "evaluation", "Of the workdir, for the results; what is there of other ones goes."
 )
 DATA_ROOT = flags.DEFINE_string("data_root", None, "The data set's folder, as it was unpacked.")
 STEP = flags.DEFINE_string(
     "step", "newest", "The checkpoint to take: a step, 'newest', or 'best' (on the held-out videos)."
+)
+WEIGHTS = flags.DEFINE_string(
+    "weights", "", "Weights to take in place of a checkpoint: 'lite', which comes with the package, or a file."
 )
 ZIP = flags.DEFINE_bool("zip", False, "Pack the masks as the benchmark's server takes them, and verify the zip.")
 REPORT = flags.DEFINE_bool("report", False, "Draw figures and a page to look through (extra 'report').")
@@ -31,6 +34,7 @@ def main(_: list[str]) -> None:
         config,
         Path(WORKDIR.value),
         step=STEP.value,
+        weights=WEIGHTS.value,
         folder=FOLDER.value,
         submission=ZIP.value,
         report=REPORT.value,

@@ -91,7 +91,7 @@ def source(kind: str, split: str) -> ConfigDict:
 
 
 def static() -> ConfigDict:
-    """Sets of still images: the folder of each under `root`; '' leaves a set out."""
+    """Sets of still images: the folder of each under `root`, or several with commas between; '' leaves a set out."""
     config = ConfigDict({"root": "", "voc_split": "trainval", "coco_split": "train2017"})
     names = ("msra10k", "ecssd", "hku_is", "pascal_s", "voc2012_objects", "voc2012_classes", "coco", "images")
     config.sets = ConfigDict(dict.fromkeys(names, ""))
@@ -112,8 +112,10 @@ def get_config() -> ConfigDict:
     config.data.clip_stride = 6  # frames between the starts of clips: clips do not overlap
     config.data.max_objects = 2
     config.data.max_skip = 1
+    config.data.min_pixels = 16  # of an object in a clip's first frame; with fewer it is not followed
     config.data.augmentation = augmentation()
     config.data.still_motion = still_motion()
+    config.data.composite = 0.0  # of clips of videos, over which the objects of another video pass
     config.data.still_share = 0.0  # of clips made of single annotated frames of the same videos, moved as still images
     config.data.held_out = ()  # names of training videos that are not trained on, but scored during the run
     config.data.epoch_clips = 0  # clips in an epoch; 0: as many as all parts together have
@@ -148,6 +150,7 @@ def get_config() -> ConfigDict:
     config.train.bootstrap_fraction = 0.4
     config.train.bootstrap_warmup = 0  # steps over which the fraction comes down from 1
     config.train.memory = "reference"  # or 'sequential': predicted frames are memorised too
+    config.train.prior_dropout = 0.0  # share of the query frames that are not given the motion prior
     config.train.log_every = 50
     config.train.checkpoint_every = 500
     config.train.keep_checkpoints = 2  # the newest; the best on the held-out videos stays too

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from munet_jax.commands import data, report, scoring, segment, weights
+from munet_jax.commands import data, demo, report, scoring, segment, weights
 from munet_jax.scripts import exit_code_of
 
 
@@ -23,7 +23,7 @@ def create_parser() -> argparse.ArgumentParser:
     """All subcommands."""
     parser = argparse.ArgumentParser(prog="munet", description="Motion uncertainty-aware video object segmentation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (segment, scoring, report, data, weights):
+    for group in (demo, segment, scoring, report, data, weights):
         group.add(commands)
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from munet_jax.files import atomic_path
 
 FORMAT = "munet_jax weights"
 WEIGHTS_SUFFIX = ".safetensors"
-REMEDY = "make one by: munet export-weights WORKDIR FILE.safetensors"
+SHIPPED = Path(__file__).parent / "pretrained"  # files that come with the package, known by their names
+REMEDY = "make one by: munet export-weights WORKDIR FILE.safetensors, or name the ones that the package ships: lite"
+
+
+def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
+    """A file of the package by its name, such as 'lite'; a path as it is ('./lite' where something is called like that)."""
+    shipped = SHIPPED / f"{os.fspath(name_or_path)}{WEIGHTS_SUFFIX}"
+    return shipped if shipped.parent == SHIPPED and shipped.is_file() else Path(name_or_path)
 
 
 def write_weights(path: Path, variables: dict[str, Any], config: ConfigDict, step: int) -> None:
@@ -34,8 +42,8 @@ def write_weights(path: Path, variables: dict[str, Any], config: ConfigDict, ste
         save_file(flat, temporary, metadata={"munet": json.dumps(described)})
 
 
-def read_weights(path: Path) -> tuple[dict[str, Any], ConfigDict]:
-    """Variables and config of such a file.
+def read_weights(path: Path) -> tuple[dict[str, Any], ConfigDict, int]:
+    """Variables and config of such a file, and the step that they come from.
 
     Raises:
       InputError: no such file, or one that `write_weights` did not write.
@@ -51,7 +59,7 @@ def read_weights(path: Path) -> tuple[dict[str, Any], ConfigDict]:
     if described.get("format") != FORMAT:
         raise InputError(f"{path}: holds no weights of munet_jax; {REMEDY}")
     variables = {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
-    return variables, config_of_json(described["config"])
+    return variables, config_of_json(described["config"]), described["step"]
 
 
 def config_of_json(values: dict[str, Any]) -> ConfigDict:

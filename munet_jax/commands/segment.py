@@ -30,9 +30,7 @@ def add(commands: Any) -> None:
         "frame, with --backward of the last",
     )  # fmt: skip
     segment.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
-    segment.add_argument(
-        "--weights", type=Path, required=True, help="a file of munet export-weights, or the folder of a training run"
-    )
+    add_weights(segment)
     direction = segment.add_mutually_exclusive_group()
     direction.add_argument(
         "--backward", dest="direction", action="store_const", const="backward", help="from the last frame"
@@ -61,6 +59,14 @@ def add(commands: Any) -> None:
     options.add_argument("--flip", action="store_true", default=None, help="also look at mirrored frames, and average")
     options.add_argument("--scales", type=float, nargs="+", help="look at frames at these scales, and average")
     segment.set_defaults(run=run_segment, takes_config=False, direction="forward", existing="refuse")
+
+
+def add_weights(command: argparse.ArgumentParser) -> None:
+    """The option of all commands that use a trained network."""
+    command.add_argument(
+        "--weights", default="lite",
+        help="'lite' (default), which comes with the package, a file of munet export-weights, or the folder of a training run",
+    )  # fmt: skip
 
 
 def run_segment(options: argparse.Namespace, _: Sequence[str]) -> int:

@@ -73,6 +73,8 @@ class ClipOptions:
       still_motion: how still images move.
       max_skip: of a video every k-th annotated frame is taken, k drawn from 1 to this (less where the video ends).
       min_pixels: an object with fewer pixels in frame 0, after cropping, is not followed.
+      composite: chance that the objects of another video of the source pass over a clip of a video. Where a slot is free,
+        they are in half of the cases an object to follow too.
     """
 
     length: int
@@ -82,3 +84,4 @@ class ClipOptions:
     still_motion: StillMotionConfig = StillMotionConfig()
     max_skip: int = 1
     min_pixels: int = 16
+    composite: float = 0.0

@@ -9,6 +9,7 @@ import itertools
 import numpy as np
 
 from munet_jax.data.clips import ClipOptions, ClipSource
+from munet_jax.data.composites import paste_objects
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.objects import pick_objects, slots_by_id
 from munet_jax.data.stills import Frames, StillMover
@@ -20,6 +21,7 @@ Sample = dict[str, np.ndarray]
 
 CROP_TRIES = 4  # crops drawn before a clip is given up
 CLIP_TRIES = 32  # clips drawn before a source is given up
+OTHER_TRIES = 4  # clips drawn to paste the objects of, before a clip is left as it is
 
 
 class ClipIndex:
@@ -78,7 +80,7 @@ def sample_clip(
     renumbered 1, 2, ... in the order of their ids; every other object is background in all frames. A clip whose
     reference shows no object after cropping is drawn again: other crops, then another start in the video, then other
     videos. A still image is moved; its objects may be put over another image, and one of that image may be added
-    (munet_jax/data/stills.py).
+    (munet_jax/data/stills.py). Over a video's clip the objects of another video may be pasted (munet_jax/data/composites.py).
 
     Args:
       source: the videos.
@@ -104,6 +106,10 @@ def sample_clip(
     else:
         frames, labels, valid = _read_frames(source, reference, rng, options)
         slots = len(reference.ids)
+        if options.composite and rng.uniform() < options.composite:
+            (frames, labels, valid), slots = _add_other(
+                source, reference, (frames, labels, valid), slots, rng, options, index
+            )
     if options.augmentation.changes_colours:
         frames[1:] = [jitter_colours(frame, rng, options.augmentation) for frame in frames[1:]]
     return {
@@ -139,6 +145,32 @@ def _read_frames(source: ClipSource, reference: _Reference, rng: np.random.Gener
         valid[position] = inside & (ids != IGNORE)
         labels[position] = slot_of[ids]
     return frames, labels, valid
+
+
+def _add_other(
+    source: ClipSource,
+    reference: _Reference,
+    clip: Frames,
+    slots: int,
+    rng: np.random.Generator,
+    options: ClipOptions,
+    index: ClipIndex | None,
+) -> tuple[Frames, int]:
+    """Pastes the objects of a clip of another video, and counts the slots; the clip as it is where they would hide it."""
+    index = index or ClipIndex(source, options.length)
+    for candidate in rng.integers(len(index), size=OTHER_TRIES).tolist():
+        video, start = index[candidate]
+        if video == reference.video:
+            continue
+        other = _find_reference(source, video, start, rng, options, index)
+        if other.video == reference.video:
+            continue
+        followed = slots < options.max_objects and rng.uniform() < 0.5
+        pasted = paste_objects(clip, _read_frames(source, other, rng, options), slots + 1 if followed else 0)
+        pixels = np.bincount(pasted[1][0].ravel(), minlength=slots + 2)[1 : slots + 1 + followed]
+        if (pixels >= options.min_pixels).all():
+            return pasted, slots + followed
+    return clip, slots
 
 
 def _find_reference(

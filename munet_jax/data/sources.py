@@ -89,12 +89,11 @@ def _open_videos(config: ConfigDict, kind: str) -> ClipSource:
 
 
 def _static_sets(config: ConfigDict) -> Sequence[StaticSource | CocoSource]:
-    """One source per set that has a folder."""
+    """One source per folder that a set is given; several are separated by commas."""
     sets: list[StaticSource | CocoSource] = []
-    for name, folder in config["sets"].items():
-        if not folder:
-            continue
-        root = Path(_root(config, STATIC, "the sets of still images")) / folder
+    folders = [(name, folder) for name, given in config["sets"].items() for folder in given.split(",") if folder]
+    for name, folder in folders:
+        root = Path(_root(config, STATIC, "the sets of still images")) / folder.strip()
         if name == "coco":
             sets.append(CocoSource(root, config["coco_split"]))
         else:

@@ -26,6 +26,8 @@ class StillMotionConfig:
       separate: chance that the objects move on their own, over the image with their places filled in.
       own_factor: how much stronger their own motion is than that of the whole.
       paste: chance that objects which move on their own do so over another image of the source, at another place and size.
+      placed_min: smallest factor of size of something pasted, relative to its own image.
+      placed_max: largest, likewise.
       crossing: chance that objects which move on their own meet one of another image, which passes in front of or behind
         them. Where a slot is free, it is an object to follow too.
     """
@@ -37,6 +39,8 @@ class StillMotionConfig:
     separate: float = 0.0
     own_factor: float = 2.0
     paste: float = 0.0
+    placed_min: float = 0.6
+    placed_max: float = 1.2
     crossing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -46,6 +50,9 @@ class StillMotionConfig:
         for name, most in (limits | dict.fromkeys(("separate", "paste", "crossing"), 1)).items():
             if not 0 <= getattr(self, name) <= most:
                 raise InputError(f"still_motion.{name} lies between 0 and {most}, not {getattr(self, name)}")
+        if not 0 < self.placed_min <= self.placed_max <= 4:
+            found = f"{self.placed_min} and {self.placed_max}"
+            raise InputError(f"still_motion needs 0 < placed_min <= placed_max <= 4, not {found}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,6 @@ Frames = tuple[np.ndarray, np.ndarray, np.ndarray]
 MovedStill = tuple[np.ndarray, np.ndarray, np.ndarray, int]
 Point = Float[np.ndarray, " 2"]
 
-_PLACED_SCALE = (0.6, 1.2)  # of something pasted, relative to its size in its own image
 _PLACED_MIDDLE = (0.2, 0.8)  # of its middle, as a part of the frame
 _ARRANGEMENTS = 4  # tried until every object shows in frame 0
 
@@ -188,7 +187,7 @@ class StillMover:
         """Another place (default: anywhere but at the edge) and size for what a crop shows around `middle`."""
         height, width = self._options.size
         to = rng.uniform(*_PLACED_MIDDLE, size=2) * (width, height) if to is None else to
-        shrink = 1.0 / rng.uniform(*_PLACED_SCALE)
+        shrink = 1.0 / rng.uniform(self._motion.placed_min, self._motion.placed_max)
         way = (float(middle[0] - to[0]), float(middle[1] - to[1]))
         return crop @ affine(to, angle=0.0, shear=0.0, factor=shrink, move=way), to
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.masks import read_mask
-from munet_jax.host_types import LabelMap
+from munet_jax.host_types import Image, LabelMap
 from munet_jax.inference.motion import motion_maps
 from munet_jax.models import MUNet
 from munet_jax.visualization.figures import motion_figure
@@ -24,6 +24,11 @@ FRAMES_PER_SECOND = 12
 def middle_frame(frames: int) -> int:
     """The frame whose motion is drawn: the middle one, never the first (it has no frame before it)."""
     return max(1, frames // 2)
+
+
+def shown_frames(count: int) -> list[int]:
+    """The frames of a strip: first, last, and three between."""
+    return [round(share * (count - 1)) for share in SHARES]
 
 
 def draw_pictures(
@@ -46,22 +51,32 @@ def draw_pictures(
     pictures.mkdir(parents=True, exist_ok=True)
     count = len(video.frame_names)
 
+    def frame(number: int) -> Image:
+        return source.frame(index, number)
+
     def labels(number: int) -> LabelMap:
         return read_mask(masks / video.name / f"{video.frame_names[number]}.png")
 
-    def overlay(number: int) -> np.ndarray:
-        return overlay_labels(source.frame(index, number), labels(number))
-
-    shown = [round(share * (count - 1)) for share in SHARES]
-    captions = [f"{share:.0%}, frame {video.frame_names[number]}" for share, number in zip(SHARES, shown, strict=True)]
     paths = [pictures / f"{video.name}_masks.png", pictures / f"{video.name}.gif"]
-    save_png(paths[0], strip([overlay(number) for number in shown], captions))
-    save_gif(paths[1], [overlay(number) for number in range(count)], FRAMES_PER_SECOND)
+    draw_strip(paths[0], [(frame(n), labels(n), video.frame_names[n]) for n in shown_frames(count)])
+    save_gif(paths[1], [overlay_labels(frame(number), labels(number)) for number in range(count)], FRAMES_PER_SECOND)
     if count > 1:
-        shown_frame = middle_frame(count)
-        frame = source.frame(index, shown_frame)
-        maps = motion_maps(*network, source.frame(index, shown_frame - 1), frame)
-        figure = motion_figure(frame, maps.uncertainty, maps.displacement, maps.attention, labels=labels(shown_frame))
+        middle = middle_frame(count)
         paths.append(pictures / f"{video.name}_motion.png")
-        save_png(paths[2], figure)
+        draw_motion(paths[2], network, frame(middle - 1), frame(middle), labels(middle))
     return paths
+
+
+def draw_strip(path: Path, shown: Sequence[tuple[Image, LabelMap, str]]) -> None:
+    """Frames, label maps and names of the frames of `shown_frames`, side by side."""
+    overlays = [overlay_labels(frame, labels) for frame, labels, _ in shown]
+    captions = [f"{share:.0%}, frame {name}" for share, (_, _, name) in zip(SHARES, shown, strict=True)]
+    save_png(path, strip(overlays, captions))
+
+
+def draw_motion(
+    path: Path, network: tuple[MUNet, Any, ConfigDict], before: Image, frame: Image, labels: LabelMap
+) -> None:
+    """What the network (model, variables, config) sees between two frames."""
+    maps = motion_maps(*network, before, frame)
+    save_png(path, motion_figure(frame, maps.uncertainty, maps.displacement, maps.attention, labels=labels))

@@ -42,6 +42,7 @@ from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
 from munet_jax.training.checkpoints import NEWEST
 from munet_jax.training.restore import trained_variables
+from munet_jax.weights import find_weights, read_weights
 
 FOLDER, REPORT = "evaluation", "report"
 MADE_WITH = ".made_with.json"
@@ -53,6 +54,7 @@ def evaluate(
     workdir: Path,
     *,
     step: int | str = NEWEST,
+    weights: str = "",
     folder: str = FOLDER,
     submission: bool = False,
     report: bool = False,
@@ -66,8 +68,9 @@ def evaluate(
 
     Args:
       config: a config of configs/, the one that trained the model.
-      workdir: a training run.
+      workdir: a training run; with `weights` any folder.
       step: of the checkpoint, or 'newest' or 'best'.
+      weights: a shipped name, such as 'lite', or a file of weights, in place of a checkpoint; `config.model` is then not used.
       folder: of the workdir, for the results.
       submission: whether to pack the masks as the benchmark's server wants them.
       report: whether to draw figures and a page of all videos (extra 'report').
@@ -84,7 +87,11 @@ def evaluate(
     layout = layout_of(config.evaluation) if submission else None
     if report:
         require_libraries()
-    variables, step = trained_variables(config, workdir, step)
+    if weights:
+        variables, trained, step = read_weights(find_weights(weights))
+        config = with_model(config, trained)
+    else:
+        variables, step = trained_variables(config, workdir, step)
     target = workdir / folder
     with writing_to(target), exclusive(target):
         made_with = fingerprint(config, variables, source)
@@ -93,7 +100,7 @@ def evaluate(
         network = (model, variables, config)
         timings = segment_split(source, lambda: VideoSegmenter(*network), target, made_with, devices, protocol)
         results: dict[str, Any] = speed(list(timings.values()), len(devices))
-        results |= {"step": step, "config": config.to_dict(), "protocol": protocol.name}
+        results |= {"step": step, "weights": weights, "config": config.to_dict(), "protocol": protocol.name}
         results |= score_split(source, config, target / MASKS)
         write_results(target / RESULTS_FILE, results)
         pictures = [
@@ -107,6 +114,15 @@ def evaluate(
         if layout is not None:
             print(f"zip:      {write_submission(layout, target / MASKS, target / SUBMISSION_FILE)} (verified)")
     return results
+
+
+def with_model(config: ConfigDict, trained: ConfigDict) -> ConfigDict:
+    """`config` with the network of another one."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        del config["model"]
+        config.model = trained.model
+    return config
 
 
 def fingerprint(config: ConfigDict, variables: Any, source: ClipSource) -> str:

@@ -11,6 +11,7 @@ from flax import linen as nn
 from munet_jax.array_types import (
     AnyMap,
     Array,
+    Bool,
     ClassLogits,
     ClipBatch,
     Float,
@@ -156,7 +157,13 @@ class MUNet(nn.Module):
         return jnp.concatenate(keys, axis=1), jnp.concatenate(values, axis=1)
 
     def __call__(
-        self, frames: ClipBatch, masks: ObjectMasks, objects: ObjectValid, *, memory: str = "reference"
+        self,
+        frames: ClipBatch,
+        masks: ObjectMasks,
+        objects: ObjectValid,
+        *,
+        memory: str = "reference",
+        hinted: Bool[Array, "b s"] | None = None,
     ) -> Float[Array, "b s h w c"]:
         """Training: segment frames 1.. of a clip, given frame 0's masks.
 
@@ -165,6 +172,8 @@ class MUNet(nn.Module):
           masks: frame 0's objects, one-hot [b, n, h, w].
           objects: which slots hold an object.
           memory: 'reference' remembers frame 0 only; 'sequential' also each predicted frame.
+          hinted: which query frames are given the motion prior, where the decoder has one; the others get an empty one, so
+            that the network learns to do without. None is all.
 
         Returns:
           logits [b, t - 1, h, w, n + 1].
@@ -176,7 +185,8 @@ class MUNet(nn.Module):
         bank = self._first_memory(frames[:, 0], masks, objects, first_of_clips(encoded, b, t), room)
         if memory == "reference":
             return self._match_together(query, bank, objects, masks)
-        return self._match_in_turn(query, bank, objects, masks, frames[:, 1:])
+        hinted = jnp.ones((b, t - 1), jnp.bool_) if hinted is None else hinted
+        return self._match_in_turn(query, bank, objects, masks, frames[:, 1:], hinted)
 
     def _first_memory(
         self, frame: FrameBatch, masks: ObjectMasks, objects: ObjectValid, encoded: Encoded, room: int
@@ -198,15 +208,21 @@ class MUNet(nn.Module):
         return logits.reshape(b, s, *logits.shape[1:])
 
     def _match_in_turn(
-        self, query: Query, bank: MemoryBank, objects: ObjectValid, masks: ObjectMasks, frames: ClipBatch
+        self,
+        query: Query,
+        bank: MemoryBank,
+        objects: ObjectValid,
+        masks: ObjectMasks,
+        frames: ClipBatch,
+        hinted: Bool[Array, "b s"],
     ) -> Float[Array, "b s h w c"]:
         """Frame by frame: each predicted mask goes into memory before the next frame asks."""
         b, s = frames.shape[:2]
         Memory = tuple[MemoryBank, Array]
 
-        def step(model: MUNet, memory: Memory, inputs: tuple[Query, Array, Array]) -> tuple[Memory, Array]:
-            (bank, masks), (frame_query, frame, index) = memory, inputs
-            logits = model.match(frame_query, bank, objects, masks)
+        def step(model: MUNet, memory: Memory, inputs: tuple[Query, Array, Array, Array]) -> tuple[Memory, Array]:
+            (bank, masks), (frame_query, frame, index, hint) = memory, inputs
+            logits = model.match(frame_query, bank, objects, jnp.where(hint[:, None, None, None], masks, 0.0))
             masks = object_probabilities(logits)
             key, value = model.memorise(frame, masks, frame_query.key, frame_query.semantic)
             # The last frame's memory has nobody to read it and no slot: it falls on the last slot, after its last use.
@@ -222,7 +238,7 @@ class MUNet(nn.Module):
             out_axes=1,
             unroll=s,
         )
-        turns = (by_time(query, b, s), jnp.moveaxis(frames, 1, 0), jnp.arange(s))
+        turns = (by_time(query, b, s), jnp.moveaxis(frames, 1, 0), jnp.arange(s), hinted.T)
         return scan(self, (bank, masks), turns)[1]
 
 

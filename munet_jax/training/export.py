@@ -14,7 +14,7 @@ from munet_jax.inference_options import fill_options
 from munet_jax.models import MUNet, create_model
 from munet_jax.training.checkpoints import NEWEST
 from munet_jax.training.restore import trained_variables
-from munet_jax.weights import config_of_json, read_weights, write_weights
+from munet_jax.weights import config_of_json, find_weights, read_weights, write_weights
 
 CONFIG_FILE = "config.json"
 
@@ -40,13 +40,13 @@ def export_weights(workdir: Path, target: Path, step: int | str = NEWEST) -> int
 
 
 def load_weights(path: str | os.PathLike[str]) -> tuple[MUNet, dict[str, Any], ConfigDict]:
-    """What `munet_jax.load` returns: the model, its variables and its config, of a file or of a run's newest checkpoint."""
-    path = Path(path)
+    """Model, variables and config (`munet_jax.load`) of a shipped name, of a file, or of a run's newest checkpoint."""
+    path = find_weights(path)
     if path.is_dir():
         config = config_of_run(path)
         variables, _ = trained_variables(config, path)
     else:
-        variables, config = read_weights(path)
+        variables, config, _ = read_weights(path)
     fill_options(config)
     return create_model(config.model), variables, config
 

@@ -63,6 +63,8 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
         accumulate=config.train.accumulate,
         ema_decay=config.train.ema_decay,
         freeze=freeze,
+        prior_dropout=config.train.prior_dropout,
+        seed=config.train.seed,
         axis_name=AXIS,
     )
     batch = abstract_batch(config, batch_size // jax.device_count())
@@ -190,6 +192,8 @@ def clip_options(config: ConfigDict) -> ClipOptions:
         augmentation=AugmentationConfig(**config.augmentation),
         still_motion=StillMotionConfig(**config.still_motion),
         max_skip=config.max_skip,
+        min_pixels=config.min_pixels,
+        composite=config.composite,
     )
 
 

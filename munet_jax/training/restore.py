@@ -44,7 +44,7 @@ def other_variables(config: ConfigDict, path: Path) -> dict[str, Any]:
     """Parameters and statistics of a run (its newest checkpoint) or of an exported file, for the model of `config`."""
     if path.suffix != WEIGHTS_SUFFIX:
         return trained_variables(config, path)[0]
-    variables, _ = read_weights(path)
+    variables, _, _ = read_weights(path)
     ours, theirs = (parameter_shapes(tree) for tree in (variable_shapes(config)["params"], variables["params"]))
     if ours != theirs:
         name = sorted(set(ours.items()) ^ set(theirs.items()))[0][0]

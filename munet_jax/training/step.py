@@ -94,6 +94,8 @@ def make_train_step(
     accumulate: int = 1,
     ema_decay: float = 0.0,
     freeze: Sequence[str] = (),
+    prior_dropout: float = 0.0,
+    seed: int = 0,
     axis_name: str | None = None,
 ) -> TrainStep:
     """Close the statics of a step over its pure part.
@@ -108,6 +110,8 @@ def make_train_step(
       accumulate: micro-batches that a batch is worked on in, one after the other; the result is that of the whole.
       ema_decay: of the moving average of the parameters; 0 for a state without one.
       freeze: parameters that need no gradient, as the optimizer's.
+      prior_dropout: share of the query frames that get no motion prior, where the network has one.
+      seed: of what is drawn at random; the same frames are drawn however the batch is split.
       axis_name: the pmapped axis. Loss sums, counts and gradients are added over it, so that the result is that of one
         device with the whole batch.
 
@@ -119,6 +123,14 @@ def make_train_step(
         raise InputError(f"config.train.ema_decay is {ema_decay}; it lies between 0 (no average) and 1 (never reached)")
     _check("train.memory", memory, MEMORIES)
 
+    if not 0 <= prior_dropout < 1:
+        raise InputError(
+            f"config.train.prior_dropout is {prior_dropout}; it is a share of the frames: 0 to less than 1"
+        )
+    if prior_dropout and not model.decoder.motion_prior:
+        raise InputError(
+            "config.train.prior_dropout needs a motion prior to drop: set config.model.motion_prior to True"
+        )
     if model.decoder.motion_prior and memory != "sequential":
         raise InputError(
             "config.model.motion_prior needs the masks of the frame before: set train.memory to 'sequential'"
@@ -146,8 +158,18 @@ def make_train_step(
         blank = jnp.zeros((b, t - 1, h, w, batch.objects.shape[1] + 1))
         return {name: total(count) for name, (_, count) in terms(blank, state, batch).items()}
 
+    def draw_hinted(state: TrainState, batch: Batch) -> Any:
+        """Which query frames of each clip get the motion prior, [b, s]; None is all. Drawn for each clip of the global batch."""
+        if not prior_dropout:
+            return None
+        b, t = batch.labels.shape[:2]
+        first = jax.lax.axis_index(axis_name) * b if axis_name else 0
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        keys = jax.vmap(lambda clip: jax.random.fold_in(key, clip))(first + jnp.arange(b))
+        return jax.vmap(lambda key: jax.random.bernoulli(key, 1 - prior_dropout, (t - 1,)))(keys)
+
     def losses(
-        params: Any, state: TrainState, batch: Batch, over: dict[str, Scalar]
+        params: Any, state: TrainState, batch: Batch, hinted: Any, over: dict[str, Scalar]
     ) -> tuple[Scalar, dict[str, Scalar]]:
         """These clips' part of the loss: their sums over everybody's counts."""
         if freeze:
@@ -155,7 +177,7 @@ def make_train_step(
             params = jax.tree.map(lambda x, still: jax.lax.stop_gradient(x) if still else x, params, held)
         variables = {"params": params, "batch_stats": state.batch_stats}
         masks = one_hot_objects(batch.labels[:, 0], batch.objects.shape[1])
-        logits = model.apply(variables, batch.frames, masks, batch.objects, memory=memory)
+        logits = model.apply(variables, batch.frames, masks, batch.objects, memory=memory, hinted=hinted)
         sums = {name: own for name, (own, _) in terms(logits, state, batch).items()}
         parts = {name: own / jnp.maximum(over[name], 1.0) for name, own in sums.items()}
         weighted = [value * (iou_weight if name == "loss_iou" else 1.0) for name, value in parts.items()]
@@ -166,14 +188,15 @@ def make_train_step(
         """Gradients and metrics of this device's clips, all at once or in micro-batches."""
         over = jax.tree.map(jax.lax.stop_gradient, counts(state, batch))
         differentiate = jax.grad(losses, has_aux=True)
+        clips = (batch, draw_hinted(state, batch))
         if accumulate == 1:
-            return differentiate(state.params, state, batch, over)
+            return differentiate(state.params, state, *clips, over)
         size = batch.objects.shape[0] // accumulate
-        micro = jax.tree.map(lambda x: x.reshape(accumulate, size, *x.shape[1:]), batch)
-        first = differentiate(state.params, state, jax.tree.map(lambda x: x[0], micro), over)
+        micro = jax.tree.map(lambda x: x.reshape(accumulate, size, *x.shape[1:]), clips)
+        first = differentiate(state.params, state, *jax.tree.map(lambda x: x[0], micro), over)
 
-        def add(so_far: Any, clips: Batch) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, so_far, differentiate(state.params, state, clips, over)), None
+        def add(so_far: Any, clips: tuple[Batch, Any]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, so_far, differentiate(state.params, state, *clips, over)), None
 
         # XLA's CPU convolutions are 6 times slower inside a while loop; elsewhere the loop keeps memory to one turn's.
         unroll = accumulate if jax.default_backend() == "cpu" else 1

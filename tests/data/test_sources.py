@@ -89,6 +89,22 @@ def test_stills_of_videos_take_their_share(data: Path) -> None:
         create_parts(config.data)
 
 
+def test_a_set_may_have_several_folders(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        make_static(tmp_path / folder, "images")
+    config = common.get_config()
+    config.data.kind = "static"
+    config.data.static.update(root=str(tmp_path))
+    config.data.static.sets.images = "one, two"
+    parts = create_parts(config.data)
+    assert [part.weight for part in parts] == [0.5, 0.5]
+    folders = [part.source.frame_file(0, 0).parents[1].name for part in parts]  # type: ignore[attr-defined]
+    assert folders == ["one", "two"]
+    config.data.static.sets.images = "one,three"
+    with pytest.raises(InputError, match="three: there is no such folder"):
+        create_parts(config.data)
+
+
 def test_what_cannot_be_opened(data: Path) -> None:
     config = common.get_config()
     with pytest.raises(InputError, match="no data root.*JPEGImages and Annotations by --data_root"):

@@ -98,6 +98,16 @@ def test_pasted_objects_lie_over_another_image() -> None:
     assert sample["objects"].tolist() == [True, False]
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_pasted_objects_have_the_size_that_is_asked_for(factor: float) -> None:
+    source = MemorySource([[label_map((1,))], [np.full(SIZE, 3, np.uint8)]])
+    motion = dataclasses.replace(STILL, separate=1.0, paste=1.0, placed_min=factor, placed_max=factor)
+    areas = [(_sample(source, motion, seed=seed)["labels"][0] == 1).sum() for seed in range(6)]
+    assert max(areas) == pytest.approx((label_map((1,)) == 1).sum() * factor**2, rel=0.15)  # others lie half outside
+    with pytest.raises(InputError, match="0 < placed_min <= placed_max <= 4, not 0.6 and 0.5"):
+        StillMotionConfig(placed_max=0.5)
+
+
 def test_an_object_that_crosses_is_labelled_only_where_a_slot_is_free() -> None:
     source = MemorySource([[label_map((1,))], [label_map((3,))]])
     motion = dataclasses.replace(APART, crossing=1.0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common, lite
+from configs import common, lite, lite_static
 from munet_jax.errors import InputError
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
@@ -71,6 +71,7 @@ def test_frozen_blocks_get_no_gradient_and_the_others_do() -> None:
 
 
 def test_the_configs_freeze_what_gets_no_gradient(config: Any) -> None:
+    assert lite_static.get_config().train.freeze == config.train.freeze
     names = {path.rsplit("/", 1)[1] for path in config.train.freeze}
     assert names == {"stem", "stem_norm", *(f"block{k}" for k in range(config.model.query_encoder.frozen_blocks))}
 

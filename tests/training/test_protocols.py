@@ -30,6 +30,8 @@ from tests.data.trees import make_davis, make_youtube_vos
 
 SMALL = ("protocol1_davis", "protocol1_davis_maskrcnn", "protocol2_davis_youtube", "protocol3_static", "protocol31_davis",
          "protocol32_davis_youtube", "quickstart", "testing")  # fmt: skip
+# Of each pair of data and step one; the rest is slow.
+QUICK = ("protocol1_davis", "protocol2_davis_youtube", "protocol3_static", "quickstart", "d,small")
 ROOTS = {"protocol1_davis": "DAVIS", "protocol1_davis_maskrcnn": "DAVIS", "protocol31_davis": "DAVIS"}
 ROOTS["protocol3_static"] = "static"
 
@@ -68,7 +70,11 @@ def compiled_step(settings: str, module: str, form: str) -> tuple[Any, TrainStat
 @pytest.mark.xdist_group("protocols")
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize(
-    ("module", "form"), [*((name, "small") for name in SMALL), *(("ablation", f"{row},small") for row in "abcdefg")]
+    ("module", "form"),
+    [
+        pytest.param(module, form, marks=[] if {module, form} & set(QUICK) else [pytest.mark.slow])
+        for module, form in [*((name, "small") for name in SMALL), *(("ablation", f"{row},small") for row in "abcdefg")]
+    ],
 )
 def test_a_small_form_runs_a_real_step(module: str, form: str, data: Path) -> None:
     config = importlib.import_module(f"configs.{module}").get_config(form)

@@ -200,6 +200,29 @@ def test_sequential_memory_and_motion_prior_reach_every_parameter() -> None:
     assert not still
 
 
+def test_frames_without_a_motion_prior_are_drawn_alike_however_a_batch_is_split() -> None:
+    """Half of the frames get none; which ones depends on seed, step and clip, not on devices and micro-batches."""
+    model, optimizer, clips = tiny_model(motion_prior=True), optax.sgd(1.0), batch(b=4)
+    start = create_state(model, optimizer, whole(clips), seed=0)
+
+    def step_with(**options: Any) -> Any:
+        return make_train_step(model, optimizer, memory="sequential", **options)
+
+    one = jax.jit(step_with(prior_dropout=0.5, seed=3))
+    expected = one(start, whole(clips))[0].params
+    split = parallel_step(step_with(prior_dropout=0.5, seed=3, accumulate=2, axis_name=AXIS))
+    parts, _ = split(replicate(start, 2), split_batch(clips, 2))
+    assert largest_difference(jax.device_get(expected), unreplicate(parts).params) < 1e-6
+    later = one(start.replace(step=jnp.int32(5)), whole(clips))[0].params
+    assert largest_difference(expected, later) > 1e-4  # other frames
+    never = jax.jit(step_with())(start, whole(clips))[0].params
+    assert largest_difference(expected, never) > 1e-4
+    with pytest.raises(InputError, match="prior_dropout is 1.0; it is a share"):
+        step_with(prior_dropout=1.0)
+    with pytest.raises(InputError, match="prior_dropout needs a motion prior"):
+        make_train_step(tiny_model(), optimizer, prior_dropout=0.5)
+
+
 def test_the_share_of_hardest_pixels_may_follow_the_step() -> None:
     model, optimizer = tiny_model(), optax.sgd(0.0)
     state = create_state(model, optimizer, whole(batch()), seed=0)

@@ -1,0 +1,39 @@
+"""`munet demo`: the shipped network at work, on a clip that the package makes or on the user's own video."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from munet_jax.commands.segment import add_weights, told_on_stderr
+from munet_jax.errors import InputError
+
+
+def add(commands: Any) -> None:
+    """The command's options."""
+    demo = commands.add_parser("demo", help="see the shipped network at work, on a made-up clip or on your own video")
+    demo.add_argument(
+        "source", metavar="INPUT", nargs="?", help="a video file, a folder of frames, or a pattern in quotes"
+    )
+    demo.add_argument("--mask", metavar="FILE", help="label map of the first frame of INPUT")
+    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="where the pictures go (demo)")
+    add_weights(demo)
+    demo.add_argument("--overwrite", action="store_true", help="remove older results")
+    demo.set_defaults(run=run_demo, takes_config=False)
+
+
+def run_demo(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet demo`."""
+    if (options.source is None) != (options.mask is None):
+        missing = "--mask FILE, the label map of its first frame" if options.source else "the video that the mask is of"
+        raise InputError(f"munet demo: {missing} is missing; without both it shows a clip of its own")
+
+    from munet_jax.demo import demonstrate
+    from munet_jax.heap import steady_heap
+
+    steady_heap()
+    with told_on_stderr():
+        demonstrate(options.weights, options.source, options.mask, options.out, overwrite=options.overwrite)
+    return 0
