@@ -138,7 +138,7 @@ def get_config() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.seed = 0
-    config.train.init_from = ""  # workdir of another run whose parameters a new run starts from
+    config.train.init_from = ""  # run, weights file or 'lite', whose parameters a new run starts from
     config.train.backbone = ""  # both encoders of a new run start from this file of `munet convert`
     config.train.steps = 70_000  # 100 epochs of about 700 clips
     config.train.batch_size = 1  # over all devices

@@ -24,7 +24,7 @@ from munet_jax.inference.segmenter import VideoSegmenter
 
 # Two objects that pass each other and a distractor; what the network does with it is also a test.
 CLIP = SyntheticConfig(
-    videos=1, frames=24, height=240, width=432, seed=7, min_objects=2, max_objects=2, distractors=1, min_size=0.35,
+    videos=1, frames=24, height=240, width=432, seed=9, min_objects=2, max_objects=2, distractors=1, min_size=0.35,
     max_size=0.55, speed=0.02, camera=0.006, leaving=0.0, noise=4.0, flicker=0.03,
 )  # fmt: skip
 FRAMES, FIRST_MASK, STRIP, MOTION = "frames", "first_mask.png", "masks.png", "motion.png"

@@ -14,7 +14,7 @@ from munet_jax.errors import InputError
 from munet_jax.models import create_model
 from munet_jax.training.checkpoints import FOLDER, NEWEST, Checkpoints, has_checkpoint, parameter_shapes
 from munet_jax.training.step import TrainState, abstract_batch, create_variables
-from munet_jax.weights import WEIGHTS_SUFFIX, read_weights
+from munet_jax.weights import WEIGHTS_SUFFIX, find_weights, read_weights
 
 ENCODERS = ("query_encoder", "reference_encoder")
 
@@ -23,7 +23,7 @@ def start_state(config: ConfigDict, state: TrainState, workdir: Path) -> TrainSt
     """What a run begins with, before its own checkpoint: `state`, which comes from the seed, or what the config names.
 
     1. A checkpoint in `workdir` goes before everything, so nothing else is read.
-    2. The parameters of another run or of a file of `munet export-weights`, `train.init_from`.
+    2. The parameters of another run, of a file of `munet export-weights` or of a shipped name, `train.init_from`.
     3. Both encoders from a converted ResNet, `train.backbone`.
     4. Scratch.
 
@@ -33,7 +33,7 @@ def start_state(config: ConfigDict, state: TrainState, workdir: Path) -> TrainSt
     if has_checkpoint(workdir):
         return state
     if config.train.init_from:
-        variables = other_variables(config, Path(config.train.init_from))
+        variables = other_variables(config, find_weights(config.train.init_from))
         return with_parameters(state, variables)
     if config.train.backbone:
         return with_backbone(state, Path(config.train.backbone))
