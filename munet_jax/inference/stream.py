@@ -17,12 +17,13 @@ from munet_jax.models import MUNet
 from munet_jax.models.adaptive_memory import Adaptive, AdaptiveBank
 from munet_jax.models.aggregation import STRIDE, inside_cells, inside_mask, object_probabilities
 from munet_jax.models.memory import Bank, EveryK, MemoryBank, keep_objects, more_objects
-from munet_jax.models.mu_layer import displacement
+from munet_jax.models.mu_layer import displacement, near_best
 
 POLICIES = ("every_k", "adaptive")
 Policy: TypeAlias = EveryK | Adaptive
 # What users are shown as motion is softargmax this close to the single best match, whatever form feeds the network.
-DISPLAY_TEMPERATURE = 0.02
+# Only cells next to that match count: where features have little contrast, the many others would pull to the frame's middle.
+DISPLAY_TEMPERATURE, DISPLAY_REACH = 0.02, 1
 
 
 class Settings(NamedTuple):
@@ -132,7 +133,10 @@ def shown_displacement(model: MUNet, variables: Any, inside: Inside, reduced: An
 def motion_of(module: MUNet, cost: CostVolume) -> Displacement:
     """What users are shown of a cost volume, whatever form feeds the network: pixels of the worked-on frame, [1, h', w', 2]."""
     radius = module.mu_layer.radius
-    return STRIDE * displacement(cost, radius=radius, matching="softargmax", temperature=DISPLAY_TEMPERATURE)
+    near = near_best(cost, radius=radius, reach=DISPLAY_REACH)
+    return STRIDE * displacement(
+        cost, radius=radius, matching="softargmax", temperature=DISPLAY_TEMPERATURE, valid=near
+    )
 
 
 class Stream:

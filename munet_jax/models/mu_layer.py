@@ -124,6 +124,13 @@ def displacement(
     return window_weights(cost, matching=matching, temperature=temperature, valid=valid) @ window_offsets(radius)
 
 
+def near_best(cost: CostVolume, *, radius: int, reach: int) -> Bool[Array, "b h w u"]:
+    """The window's entries at most `reach` rows and columns from the one with the largest similarity."""
+    offsets = window_offsets(radius)
+    best = offsets[jnp.argmax(cost, axis=-1)]
+    return jnp.all(jnp.abs(offsets[None, None, None] - best[..., None, :]) <= reach, axis=-1)
+
+
 def window_weights(
     cost: CostVolume,
     *,
