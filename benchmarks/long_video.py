@@ -12,55 +12,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.common import first_mask, peak_bytes, random_variables
 from configs import common
 from munet_jax.commands.weights import frame_size
 from munet_jax.heap import steady_heap
 from munet_jax.inference import VideoSegmenter
-from munet_jax.models import MUNet, create_model
+from munet_jax.models import create_model
 
 TURNS = 15
 SETTLE = 10  # frames: two of them go to memory to stay
-
-
-def random_variables(model: MUNet) -> Any:
-    """Kernels that keep a signal's size, norms that change nothing: nothing has to be compiled to make them."""
-    clip = (jnp.zeros((1, 2, 32, 32, 3)), jnp.zeros((1, 1, 32, 32)), jnp.ones((1, 1), bool))
-    rng = np.random.default_rng(0)
-
-    def draw(path: Any, x: Any) -> np.ndarray:
-        if x.ndim == 4:
-            return rng.standard_normal(x.shape, np.float32) / np.sqrt(np.prod(x.shape[:3]), dtype=np.float32)
-        return np.full(x.shape, path[-1].key in ("scale", "var"), np.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(model.init, jax.random.key(0), *clip))
-
-
-def first_mask(size: tuple[int, int], objects: int) -> np.ndarray:
-    """Objects side by side."""
-    height, width = size
-    mask = np.zeros(size, np.uint8)
-    for number in range(objects):
-        left = width * number // objects
-        mask[height // 4 : height // 2, left : left + width // (2 * objects)] = number + 1
-    return mask
-
-
-def peak_bytes() -> int:
-    """Of this process so far."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def timed(segmenter: VideoSegmenter, frame: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.long_video import random_variables
+from benchmarks.common import random_variables
 from configs import common
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model

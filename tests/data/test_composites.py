@@ -22,7 +22,13 @@ def block(identity: int, top: int, left: int, side: int = 16) -> np.ndarray:
 
 
 def sample(source: MemorySource, seed: int = 0, **options: Any) -> dict[str, np.ndarray]:
-    defaults = {"length": 3, "size": SIZE, "max_objects": 2, "augmentation": AugmentationConfig.none(), "composite": 1.0}
+    defaults = {
+        "length": 3,
+        "size": SIZE,
+        "max_objects": 2,
+        "augmentation": AugmentationConfig.none(),
+        "composite": 1.0,
+    }
     return sample_clip(source, 0, 0, np.random.default_rng(seed), ClipOptions(**(defaults | options)))
 
 

@@ -50,7 +50,7 @@ def test_a_long_video_costs_what_a_short_one_does(options: tuple[str, ...]) -> N
 PROGRAM = """
 import resource
 import jax.numpy as jnp, numpy as np
-from benchmarks.long_video import first_mask, random_variables
+from benchmarks.common import first_mask, random_variables
 from configs import common
 from munet_jax.inference import VideoSegmenter
 from munet_jax.inference.budget import estimate

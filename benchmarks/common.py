@@ -1,0 +1,116 @@
+"""What the benchmarks share: networks and pictures that need no data, the machine and its ceiling, and timing."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from munet_jax.models import MUNet
+
+# Of the ceiling: the largest convolution of the paper's decoder, and a product that caches hold.
+CONVOLUTION = (1, 120, 216, 256)
+PRODUCT = 2048
+
+
+def random_variables(model: MUNet) -> Any:
+    """Kernels that keep a signal's size, norms that change nothing: nothing has to be compiled to make them."""
+    memory = "sequential" if model.decoder.motion_prior else "reference"
+    clip = (jnp.zeros((1, 2, 32, 32, 3)), jnp.zeros((1, 1, 32, 32)), jnp.ones((1, 1), bool))
+    rng = np.random.default_rng(0)
+
+    def draw(path: Any, x: Any) -> np.ndarray:
+        if x.ndim >= 3:
+            return rng.standard_normal(x.shape, np.float32) / np.sqrt(np.prod(x.shape[:3]), dtype=np.float32)
+        return np.full(x.shape, path[-1].key in ("scale", "var"), np.float32)
+
+    shapes = jax.eval_shape(lambda key: model.init(key, *clip, memory=memory), jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def first_mask(size: tuple[int, int], objects: int) -> np.ndarray:
+    """Objects side by side."""
+    height, width = size
+    mask = np.zeros(size, np.uint8)
+    for number in range(objects):
+        left = width * number // objects
+        mask[height // 4 : height // 2, left : left + width // (2 * objects)] = number + 1
+    return mask
+
+
+def moving_picture(size: tuple[int, int], number: int) -> np.ndarray:
+    """Frame `number` of a picture of noise that moves: RGB uint8 [h, w, 3]."""
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    return np.roll(picture, (number, 2 * number), axis=(0, 1))
+
+
+def peak_bytes() -> int:
+    """Of this process so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Of one call, until its result is there."""
+    start = time.perf_counter()
+    jax.block_until_ready(work())
+    return time.perf_counter() - start
+
+
+def median(values: Sequence[float]) -> float:
+    """Rounded for a table."""
+    return round(statistics.median(values), 4)
+
+
+class Ceiling:
+    """The best that this machine does at the moment, in GFLOP/s; measured in turn with what is compared to it."""
+
+    def __init__(self) -> None:
+        """Compiles a convolution and a product."""
+        rng = np.random.default_rng(0)
+        channels = CONVOLUTION[-1]
+        x = jnp.asarray(rng.standard_normal(CONVOLUTION, np.float32))
+        kernel = jnp.asarray(rng.standard_normal((3, 3, channels, channels), np.float32))
+        a = jnp.asarray(rng.standard_normal((PRODUCT, PRODUCT), np.float32))
+        convolve = jax.jit(
+            lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        )
+        multiply = jax.jit(jnp.dot)
+        self._work = {"convolution": lambda: convolve(x, kernel), "product": lambda: multiply(a, a)}
+        flops = {"convolution": 2 * 9 * channels * x.size, "product": 2 * PRODUCT**3}
+        self._gflop = {name: count / 1e9 for name, count in flops.items()}
+        self.best = dict.fromkeys(flops, 0.0)
+        self.measure()  # compiles
+        self.best = dict.fromkeys(flops, 0.0)
+
+    def measure(self) -> None:
+        """Once more; the best stays."""
+        for name, work in self._work.items():
+            rate = self._gflop[name] / seconds_of(work)
+            self.best[name] = round(max(self.best[name], rate), 1)
+
+
+def machine() -> dict[str, Any]:
+    """What figures depend on."""
+    names = [line.split(":", 1)[1].strip() for line in cpu_lines() if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(names),
+        "avx512": any("avx512f" in line for line in cpu_lines()),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def cpu_lines() -> list[str]:
+    """Of Linux's description of its processors; nothing elsewhere."""
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.is_file() else []

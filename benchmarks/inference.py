@@ -1,0 +1,146 @@
+"""What a frame costs: seconds and FLOPs of its steps, and the share of what the machine can do.
+
+    python benchmarks/inference.py [--networks lite paper] [--sizes 854x480 427x240] [--objects 1 3] [--frames 10]
+        [--memory 5]
+
+'lite' is the shipped network, 'paper' the paper's with random parameters. All cases are stepped in turn, so that they have the
+same moments of a shared machine; what is compiled, and the frames until memory has --memory frames that stay, are left out.
+Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import munet_jax
+from benchmarks.common import Ceiling, first_mask, machine, median, moving_picture, peak_bytes, random_variables
+from configs import common
+from munet_jax.commands.weights import frame_size
+from munet_jax.compiles import DeviceJit
+from munet_jax.heap import steady_heap
+from munet_jax.inference import VideoSegmenter, stream
+from munet_jax.models import create_model
+
+STEPS = ("query_step", "memorise_step")
+
+
+class Probe:
+    """A compiled step that says how long its calls took and what it computes."""
+
+    def __init__(self, step: DeviceJit) -> None:
+        """Wraps a step of the segmenter."""
+        self._step = step
+        self.seconds: list[float] = []
+        self._shapes: tuple[Any, ...] = ()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The step's result, when it is there."""
+        self._shapes = jax.tree.map(shape_of, arguments)  # some arguments' memory is given up
+        start = time.perf_counter()
+        result = jax.block_until_ready(self._step(*arguments))
+        self.seconds.append(time.perf_counter() - start)
+        return result
+
+    def gflop(self) -> float:
+        """Of the last call, as XLA counts."""
+        analysis = self._step.jitted.lower(*self._shapes).cost_analysis()
+        return round(analysis["flops"] / 1e9, 2)
+
+
+def shape_of(x: Any) -> Any:
+    """Of an array; other things stay."""
+    return jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, (jax.Array, np.ndarray)) else x
+
+
+class Case:
+    """One network on one kind of video."""
+
+    def __init__(self, network: str, size: tuple[int, int], objects: int) -> None:
+        """Nothing is compiled yet."""
+        self.named = {"network": network, "size": f"{size[1]}x{size[0]}", "objects": objects}
+        self.size, self.objects = size, objects
+        self.segmenter = VideoSegmenter(*load(network))
+        self.probes = {name: Probe(getattr(stream, name)) for name in STEPS}
+        self.seconds: list[float] = []
+        self.number = 0
+
+    def step(self) -> None:
+        """The next frame."""
+        mask = None if self.number else first_mask(self.size, self.objects)
+        frame = moving_picture(self.size, self.number)
+        for name, probe in self.probes.items():
+            setattr(stream, name, probe)
+        start = time.perf_counter()
+        self.segmenter.step(frame, mask)
+        self.seconds.append(time.perf_counter() - start)
+        self.number += 1
+
+    def fill(self, kept: int) -> None:
+        """Steps until `kept` frames are in memory to stay; what has been timed so far is forgotten."""
+        start = time.perf_counter()
+        self.step()
+        self.step()
+        self.first_seconds = time.perf_counter() - start
+        interval = self.segmenter.config.inference.memory_interval
+        while self.number <= interval * (kept - 1) + 1:
+            self.step()
+        self.seconds.clear()
+        for probe in self.probes.values():
+            probe.seconds.clear()
+
+    def result(self, ceiling: Ceiling) -> dict[str, Any]:
+        """Medians, FLOPs, and the share of the ceiling's convolution."""
+        found = self.named | {"seconds": median(self.seconds), "fps": round(1 / median(self.seconds), 2)}
+        found["first_two_frames_seconds"] = round(self.first_seconds, 2)
+        for name, probe in self.probes.items():
+            gflop, seconds = probe.gflop(), median(probe.seconds)
+            share = gflop / seconds / ceiling.best["convolution"]
+            found[name] = {"seconds": seconds, "gflop": gflop, "share_of_ceiling": round(share, 3)}
+        return found
+
+
+def load(network: str) -> tuple[Any, Any, Any]:
+    """Model, variables, config."""
+    if network != "paper":
+        return munet_jax.load(network)
+    config = common.get_config()
+    model = create_model(config.model)
+    return model, random_variables(model), config
+
+
+def main() -> None:
+    """Step all cases in turn and print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=["lite", "paper"])
+    parser.add_argument("--sizes", type=frame_size, nargs="+", default=[(480, 854), (240, 427)])
+    parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])
+    parser.add_argument("--frames", type=int, default=10, help="that are timed")
+    parser.add_argument("--memory", type=int, default=5, help="frames in memory to stay, before the timing")
+    options = parser.parse_args()
+    steady_heap()
+    ceiling = Ceiling()
+    cases = [Case(n, size, o) for n in options.networks for size in options.sizes for o in options.objects]
+    for case in cases:
+        case.fill(options.memory)
+    for _ in range(options.frames):
+        ceiling.measure()
+        for case in cases:
+            case.step()
+    results = [case.result(ceiling) for case in cases]
+    result = {"machine": machine(), "ceiling_gflops": ceiling.best, "cases": results, "peak_gb": peak_bytes() / 1e9}
+    json.dump(result, sys.stdout, indent=2)
+    print()
+
+
+if __name__ == "__main__":
+    main()
