@@ -17,6 +17,8 @@ from munet_jax.training.restore import trained_variables
 from munet_jax.weights import config_of_json, find_weights, read_weights, write_weights
 
 CONFIG_FILE = "config.json"
+# Fields that say where things lie on the machine of the run: nobody else has them, and nobody else should read them.
+PLACES = ("root", "data_dir", "init_from", "backbone")
 
 
 def export_weights(workdir: Path, target: Path, step: int | str = NEWEST) -> int:
@@ -35,8 +37,19 @@ def export_weights(workdir: Path, target: Path, step: int | str = NEWEST) -> int
     """
     config = config_of_run(workdir)
     variables, found = trained_variables(config, workdir, step)
-    write_weights(target, variables, config, found)
+    write_weights(target, variables, without_places(config), found)
     return found
+
+
+def without_places(config: ConfigDict) -> ConfigDict:
+    """`config` without the names of folders and files of the run's machine."""
+    config = config.copy_and_resolve_references()
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            config[name] = without_places(value)
+        elif name in PLACES and isinstance(value, str):
+            config[name] = ""
+    return config
 
 
 def load_weights(path: str | os.PathLike[str]) -> tuple[MUNet, dict[str, Any], ConfigDict]:

@@ -37,7 +37,9 @@ def save(workdir: Path, states: list[tuple[TrainState, float | None]]) -> None:
     for state, score in states:
         checkpoints.save(state, score)
     checkpoints.close()
-    (workdir / CONFIG_FILE).write_text(get_config().to_json_best_effort())
+    config = get_config()
+    config.data.davis.root = "/davis-on-this-machine"
+    (workdir / CONFIG_FILE).write_text(config.to_json_best_effort())
 
 
 def test_the_newest_and_the_best_stay(state: TrainState, tmp_path: Path) -> None:
@@ -98,6 +100,8 @@ def test_exported_weights_load_and_start_another_run(
     target = tmp_path / "weights.safetensors"
     assert main(["export-weights", str(tmp_path), str(target), "--step", "best"]) == 0
     assert "(step 3)" in capsys.readouterr().out
+    assert b"davis-on-this-machine" in (tmp_path / "config.json").read_bytes()
+    assert b"on-this-machine" not in target.read_bytes()
     model, variables, config = munet_jax.load(target)
     assert model == create_model(get_config().model)
     assert json.loads(config.to_json_best_effort()) == json.loads(get_config().to_json_best_effort())

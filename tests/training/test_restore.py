@@ -10,7 +10,8 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from configs import testing
+import munet_jax
+from configs import lite, testing
 from munet_jax.convert.files import convert
 from munet_jax.convert.resnet import resnet50_to_pytorch
 from munet_jax.errors import InputError
@@ -84,3 +85,12 @@ def test_a_backbone_of_another_network_is_refused(backbone: Path, tmp_path: Path
     config.train.backbone = str(backbone)
     with pytest.raises(InputError, match="is a ResNet-18 .*config.model.query_encoder is another network"):
         start_state(config, state_of(config), tmp_path / "new")
+
+
+def test_a_run_may_go_on_from_the_shipped_weights(tmp_path: Path) -> None:
+    config = lite.get_config()
+    config.train.init_from = "lite"
+    begun = start_state(config, TrainState(0, {}, {}, {}), tmp_path / "new")
+    _, shipped, _ = munet_jax.load("lite")
+    jax.tree.map(np.testing.assert_array_equal, begun.params, shipped["params"])
+    jax.tree.map(np.testing.assert_array_equal, begun.batch_stats, shipped["batch_stats"])
