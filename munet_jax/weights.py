@@ -24,8 +24,9 @@ REMEDY = "make one by: munet export-weights WORKDIR FILE.safetensors, or name th
 
 def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
     """A file of the package by its name, such as 'lite'; a path as it is ('./lite' where something is called like that)."""
-    shipped = SHIPPED / f"{os.fspath(name_or_path)}{WEIGHTS_SUFFIX}"
-    return shipped if shipped.parent == SHIPPED and shipped.is_file() else Path(name_or_path)
+    name = os.fspath(name_or_path)
+    shipped = SHIPPED / f"{name}{WEIGHTS_SUFFIX}"
+    return shipped if os.path.basename(name) == name and shipped.is_file() else Path(name)  # noqa: PTH119 - './lite' is a path
 
 
 def write_weights(path: Path, variables: dict[str, Any], config: ConfigDict, step: int) -> None:

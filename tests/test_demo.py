@@ -16,6 +16,7 @@ from munet_jax.data.synthetic import SyntheticSource
 from munet_jax.demo import CLIP, clip_scores
 from munet_jax.weights import SHIPPED, find_weights
 
+pytestmark = pytest.mark.xdist_group("demo")  # one run of the demo for all
 EXPECTED_J = 0.926  # of the file that is in the package; a change of more than 0.005 is a change of the network
 
 
