@@ -53,18 +53,17 @@ def largest_difference(one: Any, other: Any) -> float:
 
 
 @pytest.mark.parametrize("loss", ["bsce_iou", pytest.param("ce", marks=pytest.mark.slow)])
-def test_two_and_four_devices_equal_one(loss: str) -> None:
+def test_four_devices_equal_one(loss: str) -> None:
     """SGD, which shows a wrong scale of the gradient (Adam would hide it): with rate 1 the step is the gradient."""
     model, optimizer, clips = tiny_model(), optax.sgd(1.0), batch(b=4)
     start = create_state(model, optimizer, whole(clips), seed=0)
     one, metrics_one = jax.jit(make_train_step(model, optimizer, loss=loss))(start, whole(clips))
     assert largest_difference(jax.device_get(one.params), jax.device_get(start.params)) > 1e-2
     step = parallel_step(make_train_step(model, optimizer, loss=loss, axis_name=AXIS))
-    for devices in (2, 4):
-        several, metrics = step(replicate(start, devices), split_batch(clips, devices))
-        assert largest_difference(jax.device_get(one.params), unreplicate(several).params) < 1e-6
-        for name, value in metrics_one.items():
-            assert float(value) == pytest.approx(float(metrics[name][0]), rel=1e-5)
+    several, metrics = step(replicate(start, 4), split_batch(clips, 4))
+    assert largest_difference(jax.device_get(one.params), unreplicate(several).params) < 1e-6
+    for name, value in metrics_one.items():
+        assert float(value) == pytest.approx(float(metrics[name][0]), rel=1e-5)
 
 
 @pytest.mark.slow  # frames without a motion prior, below, take micro-batches too
@@ -216,8 +215,6 @@ def test_frames_without_a_motion_prior_are_drawn_alike_however_a_batch_is_split(
     assert largest_difference(jax.device_get(expected), unreplicate(parts).params) < 1e-6
     later = one(start.replace(step=jnp.int32(5)), whole(clips))[0].params
     assert largest_difference(expected, later) > 1e-4  # other frames
-    never = jax.jit(step_with())(start, whole(clips))[0].params
-    assert largest_difference(expected, never) > 1e-4
     with pytest.raises(InputError, match="prior_dropout is 1.0; it is a share"):
         step_with(prior_dropout=1.0)
     with pytest.raises(InputError, match="prior_dropout needs a motion prior"):
