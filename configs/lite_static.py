@@ -42,9 +42,8 @@ def get_config() -> ConfigDict:
     config.train.freeze = tuple(f"query_encoder/backbone/{name}" for name in frozen)
     config.train.update(steps=2000, batch_size=4, memory="sequential", bootstrap_warmup=1500, prior_dropout=0.25)
     config.train.update(log_every=25, checkpoint_every=250)
-    config.inference.max_size = (
-        480  # larger objects than training shows, and time: no more of a large frame is worked on
-    )
+    # Larger objects than training shows, and time: no more of a large frame is worked on.
+    config.inference.max_size = 480
     config.evaluation.davis.update(year="2016", split="val")
     config.evaluation.update(merge_objects=True, after_training=False, pictures=6)
     return config
