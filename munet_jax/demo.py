@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 import munet_jax
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.errors import InputError
 from munet_jax.evaluation.pictures import draw_motion, draw_strip, middle_frame, shown_frames
 from munet_jax.evaluation.protocols import DAVIS2017
 from munet_jax.evaluation.run import given_masks, read_masks, score_masks
@@ -41,8 +42,10 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
       overwrite: whether older results may be removed.
 
     Raises:
-      InputError: weights, video or mask that cannot be used, or results that are in the way.
+      InputError: weights, video or mask that cannot be used, or a folder that has something in it.
     """
+    if not overwrite and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; name another folder by --out, or give --overwrite")
     network = munet_jax.load(weights)
     made = SyntheticSource(CLIP) if source is None else None
     if made is not None:

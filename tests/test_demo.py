@@ -57,7 +57,7 @@ def test_a_video_of_ones_own(shown: Path, tmp_path: Path, capsys: pytest.Capture
         read_mask(tmp_path / "out/results/masks/00002.png"), read_mask(shown / "results/masks/00002.png")
     )
     assert main(given) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert "is not empty; name another folder by --out, or give --overwrite" in capsys.readouterr().err
     assert main([*given, "--overwrite"]) == 0
 
 
