@@ -8,8 +8,13 @@ from typing import Any
 
 import jax
 
-# XLA's default CPU schedule starts whatever can start, and so keeps several times as much (docs/architecture.md).
-SMALL_SCHEDULE = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+CPU_OPTIONS = {
+    # The default schedule starts whatever can start, and so keeps several times as much (docs/architecture.md).
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    # It removes barriers: those that keep a map from being computed anew in each of its uses, and those that keep what
+    # `model.remat` computes twice from being merged into one computation.
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+}
 _BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"
 
 
@@ -30,7 +35,7 @@ COMPILES = CompileCounter()
 
 
 class DeviceJit:
-    """`jax.jit`, on CPUs with the schedule that keeps less; which device there is shows at the first call, not before."""
+    """`jax.jit`, on CPUs with `CPU_OPTIONS`; which device there is shows at the first call, not before."""
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         """`options` are those of `jax.jit`."""
@@ -44,7 +49,7 @@ class DeviceJit:
     @functools.cached_property
     def jitted(self) -> Any:
         """The jitted function."""
-        options = SMALL_SCHEDULE if jax.default_backend() == "cpu" else None
+        options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
         return jax.jit(self._function, compiler_options=options, **self._options)
 
 

@@ -34,6 +34,7 @@ class InferenceConfig:
       scales: look at each frame at these scales, and average.
       read_chunk: memory positions that are read at a time; 0: all.
       object_chunk: objects that are decoded and memorised at a time; 0: all.
+      winograd: on CPUs, compute wide 3x3 convolutions in Winograd's form: faster, and rounded a little otherwise.
     """
 
     memory_policy: str = "every_k"
@@ -47,6 +48,7 @@ class InferenceConfig:
     scales: tuple[float, ...] = (1.0,)
     read_chunk: int = 2048
     object_chunk: int = 16
+    winograd: bool = True
 
 
 def default_options() -> ConfigDict:

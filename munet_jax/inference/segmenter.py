@@ -26,9 +26,10 @@ from munet_jax.inference.stream import Step, Stream, create_settings
 from munet_jax.inference_options import MOST_OBJECTS
 from munet_jax.models import MUNet
 from munet_jax.models.memory import FRAME_BUCKETS, EveryK
+from munet_jax.models.prepare import prepare
 
 # Object slots are padded up to these, above the last to its multiples, so that a new object seldom compiles anything.
-OBJECT_BUCKETS = (1, 2, 4, 8, 16)
+OBJECT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
 NOBODY = 0  # in a slot
 
 LOG = logging.getLogger("munet_jax")
@@ -48,6 +49,8 @@ class VideoSegmenter:
         self.model, self.config = model, config
         # Where `jax.default_device` says, also if they are on another device already.
         self.variables = jax.device_put(variables, jax.config.jax_default_device)  # type: ignore[attr-defined]
+        transform = config.inference.winograd and jax.default_backend() == "cpu"
+        self._prepared = prepare(model, self.variables, transform=transform)
         self.max_objects = config.inference.max_objects
         self.reset()
 
@@ -199,7 +202,7 @@ class VideoSegmenter:
 
     def _create_streams(self) -> list[Stream]:
         assert self._size is not None
-        return [Stream(self.model, self.variables, self.settings, g) for g in self._geometries(self._size)]
+        return [Stream(self.model, self._prepared, self.settings, g) for g in self._geometries(self._size)]
 
     def _open(self, size: tuple[int, ...], new: Sequence[int]) -> None:
         """Give new ids empty slots and make more where there are too few; a first frame opens the streams."""

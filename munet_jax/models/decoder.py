@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
-from munet_jax.models.convolution import conv
+from munet_jax.models.convolution import Conv
 from munet_jax.models.encoders import QueryFeatures
 from munet_jax.models.motion_prior import cell_means
 
@@ -57,8 +57,8 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """[b, h, w, d] -> the same shape."""
-        y = conv(x.shape[-1], 3, dtype=self.dtype, name="conv1")(nn.relu(x))
-        y = conv(x.shape[-1], 3, dtype=self.dtype, name="conv2")(nn.relu(y))
+        y = Conv(x.shape[-1], 3, dtype=self.dtype, name="conv1")(nn.relu(x))
+        y = Conv(x.shape[-1], 3, dtype=self.dtype, name="conv2")(nn.relu(y))
         return x + y
 
 
@@ -71,7 +71,7 @@ class SkipBranch(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> AnyMap:
         """[b, h, w, d] -> [b, h, w, features]."""
-        return ResidualBlock(self.dtype, name="block")(conv(self.features, 3, dtype=self.dtype, name="conv")(x))
+        return ResidualBlock(self.dtype, name="block")(Conv(self.features, 3, dtype=self.dtype, name="conv")(x))
 
 
 class Decoder(nn.Module):
@@ -94,18 +94,18 @@ class Decoder(nn.Module):
         block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         branch = nn.remat(SkipBranch) if self.remat else SkipBranch
         at16, at8, at4 = self.features
-        self.entry = conv(at16, 3, dtype=self.dtype)
+        self.entry = Conv(at16, 3, dtype=self.dtype)
         self.entry_block = block(self.dtype)
         # Where the way up narrows, a 1x1 convolution before the enlargement.
-        self.narrow8 = conv(at8, 1, dtype=self.dtype) if at8 != at16 else None
-        self.narrow4 = conv(at4, 1, dtype=self.dtype) if at4 != at8 else None
+        self.narrow8 = Conv(at8, 1, dtype=self.dtype) if at8 != at16 else None
+        self.narrow4 = Conv(at4, 1, dtype=self.dtype) if at4 != at8 else None
         self.skip8 = branch(at8, self.dtype)
         self.skip4 = branch(at4, self.dtype)
         self.refine8 = block(self.dtype)
         self.refine4 = block(self.dtype)
-        self.prediction = conv(2, 3, dtype=self.dtype)
+        self.prediction = Conv(2, 3, dtype=self.dtype)
         if self.motion_prior:
-            self.prior4 = conv(at4, 3, dtype=self.dtype)
+            self.prior4 = Conv(at4, 3, dtype=self.dtype)
 
     def skips(self, frame: QueryFeatures) -> Skips:
         """What the frame alone gives; call it once per frame."""

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, FeatureMap, FrameBatch, Inside, ObjectMasks
 from munet_jax.models.aggregation import inside_mask, pad_to_stride
-from munet_jax.models.convolution import conv
+from munet_jax.models.convolution import Conv
 from munet_jax.models.efficientnet import EfficientNetLite0
 from munet_jax.models.resnet import IMAGENET_MEAN, IMAGENET_STD, Norm, ResNet, per_channel
 
@@ -103,15 +103,15 @@ class LightReferenceEncoder(nn.Module):
         b, n, h, w = masks.shape
         first, *others = self.widths
         # The image's part of the first convolution is computed once for all objects.
-        x = conv(first, 3, 2, dtype=self.dtype, name="conv1")(image.astype(self.dtype))
+        x = Conv(first, 3, 2, dtype=self.dtype, name="conv1")(image.astype(self.dtype))
         noise = nn.initializers.normal(self.mask_kernel_std)
-        shown = conv(first, 3, 2, use_bias=False, dtype=self.dtype, kernel_init=noise, name="conv1_mask")
+        shown = Conv(first, 3, 2, use_bias=False, dtype=self.dtype, kernel_init=noise, name="conv1_mask")
         x = jnp.repeat(x, n, axis=0) + shown(masks.reshape(b * n, h, w, 1).astype(self.dtype))
         x = nn.relu(Norm("group", self.dtype, name="norm1")(x))
         for number, width in enumerate(others, start=2):
-            x = conv(width, 3, 2, use_bias=False, dtype=self.dtype, name=f"conv{number}")(x)
+            x = Conv(width, 3, 2, use_bias=False, dtype=self.dtype, name=f"conv{number}")(x)
             x = nn.relu(Norm("group", self.dtype, name=f"norm{number}")(x))
-        what = conv(self.features, 1, dtype=self.dtype, name="semantic")(semantic)
-        x = conv(self.features, 1, dtype=self.dtype, name="place")(x) + jnp.repeat(what, n, axis=0)
-        y = conv(self.features, 3, dtype=self.dtype, name="mix1")(nn.relu(x))
-        return x + conv(self.features, 3, dtype=self.dtype, name="mix2")(nn.relu(y))
+        what = Conv(self.features, 1, dtype=self.dtype, name="semantic")(semantic)
+        x = Conv(self.features, 1, dtype=self.dtype, name="place")(x) + jnp.repeat(what, n, axis=0)
+        y = Conv(self.features, 3, dtype=self.dtype, name="mix1")(nn.relu(x))
+        return x + Conv(self.features, 3, dtype=self.dtype, name="mix2")(nn.relu(y))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import Array, FeatureMap, Float
-from munet_jax.models.convolution import conv
+from munet_jax.models.convolution import Conv
 
 FUSIONS = ("msam", "addition", "none")
 
@@ -28,7 +28,7 @@ class Fusion(nn.Module):
     def __call__(self, semantic: FeatureMap, motion: FeatureMap) -> tuple[FeatureMap, Float[Array, "b h w 1"]]:
         """F_s, F_m [b, h', w', d] -> F_out [b, h', w', d] and the attention map [b, h', w', 1] (zeros but for 'msam')."""
         if self.kind == "msam":
-            attention = nn.sigmoid(conv(1, 1, dtype=self.dtype, name="attention")(motion))
+            attention = nn.sigmoid(Conv(1, 1, dtype=self.dtype, name="attention")(motion))
             return semantic * attention + semantic, attention.astype(jnp.float32)  # Eq. 3
         nothing = jnp.zeros((*semantic.shape[:-1], 1))
         if self.kind == "addition":

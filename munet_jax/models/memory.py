@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, Bool, FeatureMap, Float, Keys, ObjectValid, Occupied, Values
 from munet_jax.models.adaptive_memory import AdaptiveBank
-from munet_jax.models.convolution import conv
+from munet_jax.models.convolution import Conv
 from munet_jax.models.reading import Memory, read, read_and_count
 
 # The slot of the neighbouring frame, replaced at each step; later slots hold frames that stay.
@@ -168,8 +168,8 @@ class KeyValue(nn.Module):
         """[b, h', w', d] -> key [b, h', w', k], value [b, h', w', v]."""
         key = None
         if self.key_dim is not None:
-            key = conv(self.key_dim, 3, dtype=self.dtype, name="key")(features)
-        value = conv(self.value_dim, 3, dtype=self.dtype, name="value")(features)
+            key = Conv(self.key_dim, 3, dtype=self.dtype, name="key")(features)
+        value = Conv(self.value_dim, 3, dtype=self.dtype, name="value")(features)
         return key, value
 
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Inside, Uncertainty
-from munet_jax.models.aggregation import inside_cells
-from munet_jax.models.convolution import conv
+from munet_jax.models.aggregation import cell_range, inside_cells
+from munet_jax.models.convolution import Conv
 
 MATCHINGS = ("softargmin", "softargmax")
 OUTSIDES = ("zero", "mask")
@@ -68,7 +68,8 @@ def cost_volume(query: FeatureMap, reference: FeatureMap, *, radius: int = 12) -
     # Checkpointed: the backward pass slices the rows again, else 25 copies of the reference would be kept.
     _, cost = jax.lax.scan(jax.checkpoint(window_row), None, jnp.arange(2 * radius + 1))
     b, h, w, _ = query.shape
-    return jnp.moveaxis(cost, 0, 3).reshape(b, h, w, (2 * radius + 1) ** 2)
+    # Turned round once, and not in each of its uses.
+    return jax.lax.optimization_barrier(jnp.moveaxis(cost, 0, 3)).reshape(b, h, w, (2 * radius + 1) ** 2)
 
 
 def banded_diagonals(band: Float[Array, "b h w z"], radius: int) -> Float[Array, "b h w s"]:
@@ -89,15 +90,15 @@ def window_offsets(radius: int) -> Float[Array, "u 2"]:
 def window_inside(height: int, width: int, radius: int, inside: Inside | None = None) -> Bool[Array, "1 h w u"]:
     """True where the window entry of a position lies inside the frame, or inside the picture in a padded frame."""
     steps = jnp.arange(-radius, radius + 1)
-    shown = jnp.ones((height, width), jnp.bool_) if inside is None else inside_cells(inside, height, width)
+    first, end = (jnp.zeros(2, jnp.int32), jnp.array([height, width])) if inside is None else cell_range(inside)
 
-    def entries(shown: Bool[Array, " a"]) -> Bool[Array, "a s"]:
-        at = jnp.arange(shown.size)[:, None] + steps[None, :]
-        return shown[jnp.clip(at, 0, shown.size - 1)] & (at >= 0) & (at < shown.size)
+    def entries(axis: int, size: int) -> Bool[Array, "a s"]:
+        at = jnp.arange(size)[:, None] + steps[None, :]
+        return (at >= jnp.maximum(first[axis], 0)) & (at < jnp.minimum(end[axis], size))
 
-    y_in, x_in = entries(jnp.any(shown, axis=1)), entries(jnp.any(shown, axis=0))
-    inside = y_in[:, None, :, None] & x_in[None, :, None, :]
-    return inside.reshape(1, height, width, steps.size**2)
+    within = entries(0, height)[:, None, :, None] & entries(1, width)[None, :, None, :]
+    # Made once, before it is flattened: else each use of it finds rows and columns of the window by divisions again.
+    return jax.lax.optimization_barrier(within).reshape(1, height, width, steps.size**2)
 
 
 def displacement(
@@ -164,8 +165,8 @@ class MotionNetwork(nn.Module):
         """[b, h', w', 3] -> [b, h', w', features]."""
         x = motion.astype(self.dtype)
         for index, (channels, kernel) in enumerate(MOTION_LAYERS):
-            x = nn.relu(conv(channels, kernel, dtype=self.dtype, name=f"conv{index + 1}")(x))
-        return conv(self.features, 1, dtype=self.dtype, name="conv8")(x)
+            x = nn.relu(Conv(channels, kernel, dtype=self.dtype, name=f"conv{index + 1}")(x))
+        return Conv(self.features, 1, dtype=self.dtype, name="conv8")(x)
 
 
 class MULayer(nn.Module):
@@ -197,7 +198,7 @@ class MULayer(nn.Module):
 
     def setup(self) -> None:
         """Parameters of the 1x1 reduction, the motion network and, where asked for, the temperature."""
-        self.reduction = conv(self.channels or self.features // 4, 1, dtype=self.dtype)
+        self.reduction = Conv(self.channels or self.features // 4, 1, dtype=self.dtype)
         self.motion_network = MotionNetwork(self.features, self.dtype)
         if self.learn_temperature:
             start = nn.initializers.constant(math.log(self.temperature))

@@ -137,7 +137,10 @@ def _part(memory: Memory, start: Any, fresh: Array) -> Memory:
 
 def _scores(part: Memory, query_key: Array, weakest: Array | None) -> Float[Array, "b n q m"]:
     scaled = query_key * query_key.shape[-1] ** -0.5
-    scores = jnp.einsum("bqk,bnmk->bnqm", scaled, part.keys, preferred_element_type=jnp.float32)
+    # One product for each object, in the order of its result: XLA's CPU compiler would make [m, q] of a single one and turn it
+    # round, which takes as long as the product.
+    asked = jnp.broadcast_to(scaled[:, None], (*part.keys.shape[:2], *scaled.shape[1:]))
+    scores = jnp.einsum("bnqk,bnmk->bnqm", asked, part.keys, preferred_element_type=jnp.float32)
     scores = jnp.where(part.occupied[:, :, None], scores, NEVER)
     return scores if weakest is None else jnp.where(scores >= weakest, scores, NEVER)
 

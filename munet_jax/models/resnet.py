@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float, ObjectMasks
-from munet_jax.models.convolution import conv
+from munet_jax.models.convolution import Conv
 
 Dtype = Any
 
@@ -26,16 +26,24 @@ def per_channel(vector: Float[Array, " d"]) -> Float[Array, "1 1 1 d"]:
     return vector[None, None, None, :]
 
 
-class FrozenBatchNorm(nn.Module):
-    """Batch norm whose statistics never change: scale and bias train, mean and variance are in 'batch_stats'."""
+EPSILON = 1e-5  # of the batch norms that ResNets were trained with
 
-    epsilon: float = 1e-5
+
+class FrozenBatchNorm(nn.Module):
+    """Batch norm whose statistics never change: scale and bias train, mean and variance are in 'batch_stats'.
+
+    One that was folded into the convolution before it (`folding.fold_norms`) has a bias alone.
+    """
+
+    epsilon: float = EPSILON
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """Normalise [b, h, w, d] by the stored statistics."""
         channels = (x.shape[-1],)
+        if self.has_variable("params", "bias") and not self.has_variable("params", "scale"):
+            return x + per_channel(self.get_variable("params", "bias")).astype(self.dtype)
         scale = self.param("scale", nn.initializers.ones_init(), channels)
         bias = self.param("bias", nn.initializers.zeros_init(), channels)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
@@ -61,9 +69,9 @@ class Norm(nn.Module):
         return nn.GroupNorm(num_groups=groups, dtype=self.dtype, name="gn")(x)
 
 
-def backbone_conv(features: int, kernel: int, stride: int = 1, *, dtype: Dtype, name: str) -> nn.Conv:
+def backbone_conv(features: int, kernel: int, stride: int = 1, *, dtype: Dtype, name: str) -> Conv:
     """A bias-free convolution, initialised as PyTorch's ResNet is."""
-    return conv(features, kernel, stride, use_bias=False, dtype=dtype, kernel_init=kernel_init, name=name)
+    return Conv(features, kernel, stride, use_bias=False, dtype=dtype, kernel_init=kernel_init, name=name)
 
 
 class Bottleneck(nn.Module):
@@ -193,7 +201,7 @@ class ResNet(nn.Module):
         """Add the mask channel's part of the first convolution: the image's part is computed once for all objects."""
         b, n, h, w = masks.shape
         noise = nn.initializers.normal(self.mask_kernel_std)
-        mask_conv = conv(self.width, 7, 2, use_bias=False, dtype=self.dtype, kernel_init=noise, name="conv1_mask")
+        mask_conv = Conv(self.width, 7, 2, use_bias=False, dtype=self.dtype, kernel_init=noise, name="conv1_mask")
         y = mask_conv(masks.reshape(b * n, h, w, 1).astype(self.dtype))
         return y + jnp.repeat(stem, n, axis=0)
 

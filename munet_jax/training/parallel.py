@@ -10,17 +10,12 @@ import jax
 import numpy as np
 from flax import jax_utils
 
-from munet_jax.compiles import SMALL_SCHEDULE
+from munet_jax.compiles import CPU_OPTIONS
 from munet_jax.errors import InputError
 from munet_jax.training.step import Batch, TrainState, TrainStep
 
 AXIS = "batch"
 PREFETCHED = 2  # batches that wait on the devices
-CPU_OPTIONS = {
-    **SMALL_SCHEDULE,
-    # It removes the barriers that keep what `model.remat` computes twice from being merged into one computation.
-    "xla_disable_hlo_passes": "cse_barrier_expander",
-}
 
 
 def parallel_step(step: TrainStep) -> Any:

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common
-from munet_jax.compiles import SMALL_SCHEDULE
+from munet_jax.compiles import CPU_OPTIONS
 from munet_jax.inference.budget import bank_bytes, step_bytes
 from munet_jax.inference.geometry import create_geometry
 from munet_jax.inference.stream import create_settings, first_step, memorise_step, query_step
@@ -127,7 +127,7 @@ def test_the_estimate_is_near_what_xla_says(form: Any, slots: int, chunk: int, p
             *start, masks, carried.key, carried.semantic, bank, objects, objects, shape((), jnp.int32)
         ),
     )
-    measured = max(step.compile(SMALL_SCHEDULE).memory_analysis().temp_size_in_bytes for step in steps)
+    measured = max(step.compile(CPU_OPTIONS).memory_analysis().temp_size_in_bytes for step in steps)
     measured += sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(bank))
     estimated = step_bytes(model, settings, geometry, slots) + bank_bytes(model, settings, geometry, slots)
     if policy == "every_k":  # the estimate is of the full memory

@@ -1,0 +1,63 @@
+"""Frozen batch norms folded into the convolutions before them, for inference: their factor goes into the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from munet_jax.array_types import Array, Float
+from munet_jax.models import efficientnet, resnet
+
+
+def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The same network with no frozen norm left: kernels times factor, and of each norm its shift alone, as 'bias'.
+
+    Args:
+      variables: 'params' and, where the network has frozen norms, 'batch_stats'; f32.
+
+    Returns:
+      variables of the same network; those of a network without frozen norms as they are. They are not to be trained further.
+    """
+    folded = dict(variables)
+    statistics = folded.pop("batch_stats", {})
+    if not statistics:
+        return dict(variables)
+    folded["params"] = _fold(variables["params"], statistics)
+    return folded
+
+
+def _fold(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[str, Any]:
+    """A level of the tree and all below it."""
+    folded = dict(params)
+    for name, inner in statistics.items():
+        given, epsilon = inner, efficientnet.EPSILON
+        if "bn" in inner:  # as `resnet.Norm` nests it
+            given, epsilon = inner["bn"], resnet.EPSILON
+        if "mean" not in given:
+            folded[name] = _fold(params[name], inner)
+            continue
+        norm = params[name]["bn"] if "bn" in inner else params[name]
+        factor = norm["scale"] * jax.lax.rsqrt(given["var"] + epsilon)
+        shift = {"bias": norm["bias"] - given["mean"] * factor}
+        folded[name] = {"bn": shift} if "bn" in inner else shift
+        for partner in partners(name):
+            if partner in params:
+                folded[partner] = _scale(params[partner], factor)
+    return folded
+
+
+def partners(norm: str) -> list[str]:
+    """Names of what a norm comes after: 'expand_norm' of 'expand', 'norm1' of 'conv1' and of the mask's part of it."""
+    if norm.endswith("_norm"):
+        return [norm.removesuffix("_norm")]
+    before = norm.replace("norm", "conv")
+    return [before, f"{before}_mask"]
+
+
+def _scale(kernel: Any, factor: Float[Array, " d"]) -> Any:
+    """A convolution's parameters, or a bare kernel, whose last axis is the outputs."""
+    if isinstance(kernel, Mapping):
+        return {**kernel, "kernel": _scale(kernel["kernel"], factor)}
+    return kernel * factor.reshape(*[1] * (kernel.ndim - 1), -1)

@@ -1,0 +1,30 @@
+"""Variables as inference wants them: what depends on the parameters alone is computed once, before the first frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from munet_jax.models import winograd
+from munet_jax.models.folding import fold_norms
+from munet_jax.models.munet import MUNet
+
+
+def prepare(model: MUNet, variables: Any, *, transform: bool) -> dict[str, Any]:
+    """Fold frozen norms; with `transform`, also transform the kernels of wide 3x3 convolutions.
+
+    Args:
+      model: the network; kernels are transformed for f32 alone.
+      variables: its parameters and statistics.
+      transform: whether wide 3x3 convolutions get transformed kernels too, which is the faster form on CPUs.
+    """
+
+    def run(variables: Any) -> dict[str, Any]:
+        folded = fold_norms(variables)
+        if transform and model.decoder.dtype == jnp.float32:
+            folded[winograd.COLLECTION] = winograd.transformed_kernels(folded["params"])
+        return folded
+
+    return jax.jit(run)(variables)

@@ -1,0 +1,142 @@
+"""What inference computes once from the parameters: folded norms and transformed kernels give the network's own results."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import munet_jax
+from benchmarks.common import random_variables as wide_variables
+from configs import common
+from munet_jax.data.synthetic import SyntheticSource
+from munet_jax.demo import CLIP
+from munet_jax.inference import VideoSegmenter
+from munet_jax.models import create_model, winograd
+from munet_jax.models.convolution import Conv
+from munet_jax.models.folding import fold_norms
+from munet_jax.models.prepare import prepare
+from tests.models.tiny import random_variables, tiny_model
+
+FROZEN = {"query_encoder__norm": "frozen_batch", "reference_encoder__norm": "frozen_batch"}
+
+
+def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@pytest.mark.parametrize("form", [winograd.F4, winograd.F2], ids=["F4", "F2"])
+@pytest.mark.parametrize("shape", [(1, 8, 8, 5, 7), (2, 9, 6, 16, 3), (1, 1, 3, 4, 4), (1, 13, 31, 64, 64)])
+def test_winograd_equals_the_direct_convolution(shape: tuple[int, ...], form: winograd.Form) -> None:
+    b, h, w, i, o = shape
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((b, h, w, i), np.float32))
+    kernel = jnp.asarray(rng.standard_normal((3, 3, i, o), np.float32) / np.sqrt(9 * i, dtype=np.float32))
+    found = jax.jit(winograd.winograd_convolution)(x, winograd.transform_kernel(kernel, form))
+    np.testing.assert_allclose(found, direct(x, kernel), atol=5e-5)
+
+
+def test_only_wide_3x3_kernels_are_transformed() -> None:
+    params = {
+        "wide": {"kernel": jnp.ones((3, 3, 64, 64)), "bias": jnp.ones(64)},
+        "inner": {"narrow": {"kernel": jnp.ones((3, 3, 64, 2))}, "flat": {"kernel": jnp.ones((1, 1, 64, 64))}},
+        "large": {"kernel": jnp.ones((7, 7, 64, 64))},
+        "depthwise": jnp.ones((3, 3, 64)),
+        "entry_block": {"conv1": {"kernel": jnp.ones((3, 3, 64, 64))}},
+    }
+    shapes = jax.tree.map(jnp.shape, winograd.transformed_kernels(params), is_leaf=lambda x: isinstance(x, jax.Array))
+    assert shapes == {"wide": {"kernel": (6, 6, 64, 64)}, "entry_block": {"conv1": {"kernel": (4, 4, 64, 64)}}}
+
+
+def test_small_maps_take_the_direct_form() -> None:
+    def products(size: int, channels: int) -> int:
+        layer, x = Conv(channels, 3), jnp.zeros((1, size, size, channels))
+        variables = layer.init(jax.random.key(0), x)
+        variables["winograd"] = winograd.transformed_kernels(variables["params"])
+        return str(jax.make_jaxpr(layer.apply)(variables, x)).count("dot_general")
+
+    assert [products(*case) for case in ((72, 48), (24, 48), (24, 256), (72, 47))] == [36, 0, 36, 0]
+
+
+def with_statistics(variables: Any) -> Any:
+    """Statistics and scales that are not those of a network before training."""
+    rng = np.random.default_rng(1)
+
+    def draw(path: Any, x: Any) -> Any:
+        return jnp.asarray(rng.uniform(0.5, 2.0, x.shape), x.dtype) if path[-1].key in ("var", "scale") else x
+
+    return jax.tree_util.tree_map_with_path(draw, variables)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        FROZEN | {"query_encoder__block": "bottleneck"},
+        {"query_encoder__kind": "efficientnet_lite0", "reference_encoder__norm": "frozen_batch"},
+    ],
+    ids=["resnet", "efficientnet"],
+)
+def test_folded_norms_change_nothing(changes: dict[str, Any]) -> None:
+    model = tiny_model(**changes)
+    variables = with_statistics(random_variables(model))
+    folded = jax.jit(fold_norms)(variables)
+    assert set(folded) == {"params"}
+    names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(folded["params"]["query_encoder"])}
+    assert names <= {"kernel", "bias", "depthwise"}
+    rng = np.random.default_rng(2)
+    frames, masks = rng.random((1, 48, 64, 3), np.float32), rng.random((1, 2, 48, 64), np.float32)
+
+    @jax.jit
+    def run(variables: Any) -> Any:
+        encoded = model.apply(variables, jnp.asarray(frames), method="encode")
+        key = model.apply(variables, encoded, method="first_key")
+        return encoded.features, model.apply(variables, jnp.asarray(frames), jnp.asarray(masks), key, method="memorise")
+
+    for one, other in zip(jax.tree.leaves(run(variables)), jax.tree.leaves(run(folded)), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5 * float(jnp.abs(one).max()))
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_network_without_frozen_norms_stays_as_it_is() -> None:
+    variables = random_variables(tiny_model())
+    folded = fold_norms(variables)
+    assert all(jax.tree.leaves(jax.tree.map(lambda x, y: x is y, folded["params"], variables["params"])))
+    for dtype, transform, expected in (("float32", True, True), ("float32", False, False), ("bfloat16", True, False)):
+        model = tiny_model(dtype=dtype, decoder_dim=(64, 64, 64))
+        shapes = jax.eval_shape(lambda model=model: random_variables(model))
+        prepared = jax.eval_shape(lambda v, m=model, t=transform: prepare(m, v, transform=t), shapes)
+        assert (winograd.COLLECTION in prepared) == expected
+
+
+def largest_difference(network: Any, frames: Any, mask: Any) -> float:
+    """Of probabilities, with Winograd's form and without, over a video whose masks feed on themselves."""
+    model, variables, config = network
+    streams = []
+    for chosen in (True, False):
+        config.inference.winograd = chosen
+        streams.append(VideoSegmenter(model, variables, config))
+    differences = [0.0]
+    for number, frame in enumerate(frames):
+        one, other = (s.step(frame, None if number else mask, outputs=("probabilities",)) for s in streams)
+        differences.append(float(np.abs(one.probabilities - other.probabilities).max()))
+    assert max(differences) > 0  # the two are not the same program
+    return max(differences)
+
+
+def test_the_shipped_network_gives_the_same_probabilities() -> None:
+    clip = SyntheticSource(CLIP)
+    frames = [clip.frame(0, number) for number in range(4)]
+    assert largest_difference(munet_jax.load("lite"), frames, clip.labels(0, 0)) < 1e-3
+
+
+@pytest.mark.slow
+def test_the_papers_network_gives_the_same_probabilities() -> None:
+    config = common.get_config()
+    model = create_model(config.model)
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (128, 160, 3), np.uint8)
+    mask = np.zeros((128, 160), np.uint8)
+    mask[30:80, 20:70], mask[50:110, 90:140] = 1, 2
+    frames = [np.roll(picture, 3 * number, axis=1) for number in range(3)]
+    assert largest_difference((model, wide_variables(model), config), frames, mask) < 1e-3
