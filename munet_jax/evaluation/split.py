@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from munet_jax.ahead import ahead
 from munet_jax.compiles import COMPILES
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import write_mask
@@ -167,13 +168,14 @@ def segment_video(
     folder.mkdir(parents=True)
     segmenter.reset()
     given, timing = GivenObjects(source, index, protocol), Timing()
+    frames = ahead(source.frame(index, number) for number in range(len(video.frame_names)))
     for number, name in enumerate(video.frame_names):
         if stop():
             break
         try:
             mask, new = given.at(number)
             compiled, start = COMPILES.count, time.perf_counter()
-            frame = source.frame(index, number)
+            frame = next(frames)
             before = time.perf_counter()
             prediction = segmenter.step(frame, mask, new)
         except InputError as error:

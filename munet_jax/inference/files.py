@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from munet_jax.ahead import ahead
 from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.video_files import require_av, write_video
 from munet_jax.errors import InputError, Stopped
@@ -141,7 +142,7 @@ class Job:
         spilling = direction == "backward" and len(self.passes) == 2
         total = self.last + 1 if direction == "backward" else self.frames.expected or None
         shown = tqdm(total=total, initial=first, desc=direction, unit="frame", disable=None, smoothing=0.05)
-        numbered, unwritten = self._numbered(direction, first), False
+        numbered, unwritten = ahead(self._numbered(direction, first)), False
         try:
             for prediction in run_pass(self.segmenter, numbered, self.annotations, SPILLED_OUTPUTS):
                 unwritten = True

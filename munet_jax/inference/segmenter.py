@@ -17,6 +17,7 @@ from munet_jax.array_types import Array
 from munet_jax.compiles import COMPILES
 from munet_jax.data.masks import IGNORE
 from munet_jax.errors import InputError
+from munet_jax.heap import trim_heap
 from munet_jax.inference.budget import check_budget
 from munet_jax.inference.checks import check_frame, check_mask, check_options
 from munet_jax.inference.geometry import Geometry, create_geometry, fit_frame, fit_masks, map_to_source, masks_to_source
@@ -111,6 +112,7 @@ class VideoSegmenter:
         prediction = self._step(frame, mask, given, known, new, outputs)
         self._whole = True
         if COMPILES.count > compiled:
+            trim_heap()
             self._log_compilation(COMPILES.count - compiled, time.perf_counter() - start, before)
         return prediction
 

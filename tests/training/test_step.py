@@ -1,5 +1,6 @@
 """One training step: the same on two devices as on one, frozen statistics, options that do what they say."""
 
+import re
 from typing import Any
 
 import jax
@@ -63,6 +64,21 @@ def test_four_devices_equal_one(loss: str) -> None:
     assert largest_difference(jax.device_get(one.params), unreplicate(several).params) < 1e-6
     for name, value in metrics_one.items():
         assert float(value) == pytest.approx(float(metrics[name][0]), rel=1e-5)
+
+
+def test_devices_add_gradients_in_one_group_and_compute_nothing_twice() -> None:
+    """Of the compiled program: the loss's counts go round once, then all gradients and metrics together."""
+    model, optimizer = tiny_model(), optax.sgd(1.0)
+    start = create_state(model, optimizer, whole(batch()), seed=0)
+    alone = jax.jit(make_train_step(model, optimizer)).lower(start, whole(batch())).compile(CPU_OPTIONS)
+    step = make_train_step(model, optimizer, axis_name=AXIS)
+    both = compile_step(step, replicate(start, 2), split_batch(batch(b=4), 2))
+    reductions = re.findall(r"= (.*?) all-reduce\(", both.as_text())
+    sizes = sorted(shapes.count("[") for shapes in reductions)
+    assert len(sizes) == 2
+    assert sizes[0] <= 2
+    assert sizes[1] > 0.9 * len(jax.tree.leaves(start.params))  # a few leaves get no gradient at all
+    assert both.cost_analysis()["flops"] < 1.03 * alone.cost_analysis()["flops"]
 
 
 @pytest.mark.slow  # frames without a motion prior, below, take micro-batches too
