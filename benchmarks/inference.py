@@ -1,16 +1,18 @@
 """What a frame costs: seconds and FLOPs of its steps, and the share of what the machine can do.
 
-    python benchmarks/inference.py [--networks lite paper] [--sizes 854x480 427x240] [--objects 1 3] [--frames 10]
-        [--memory 5]
+    python benchmarks/inference.py [--networks lite paper] [--sizes 854x480 427x240] [--objects 1 3] [--memory 5]
+        [--policies every_k adaptive] [--convolutions winograd direct] [--frames 10]
 
 'lite' is the shipped network, 'paper' the paper's with random parameters. All cases are stepped in turn, so that they have the
-same moments of a shared machine; what is compiled, and the frames until memory has --memory frames that stay, are left out.
+same moments of a shared machine; what is compiled is left out. The memory of 'every_k' begins with --memory frames that stay (the
+first one's keys and values, copied) beside the previous one, that of 'adaptive' with as many frames that were stepped through.
 Prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -30,6 +32,7 @@ from munet_jax.compiles import DeviceJit
 from munet_jax.heap import steady_heap
 from munet_jax.inference import VideoSegmenter, stream
 from munet_jax.models import create_model
+from munet_jax.models.memory import FIRST_SLOT, MemoryBank
 
 STEPS = ("query_step", "memorise_step")
 
@@ -65,11 +68,22 @@ def shape_of(x: Any) -> Any:
 class Case:
     """One network on one kind of video."""
 
-    def __init__(self, network: str, size: tuple[int, int], objects: int) -> None:
+    def __init__(
+        self, network: str, size: tuple[int, int], objects: int, kept: int, policy: str, convolutions: str
+    ) -> None:
         """Nothing is compiled yet."""
-        self.named = {"network": network, "size": f"{size[1]}x{size[0]}", "objects": objects}
-        self.size, self.objects = size, objects
-        self.segmenter = VideoSegmenter(*load(network))
+        self.named = {
+            "network": network,
+            "size": f"{size[1]}x{size[0]}",
+            "objects": objects,
+            "memory": kept,
+            "policy": policy,
+            "convolutions": convolutions,
+        }
+        self.size, self.objects, self.kept = size, objects, kept
+        model, variables, config = load(network)
+        config.inference.update(memory_policy=policy, winograd=convolutions == "winograd", max_size=0)
+        self.segmenter = VideoSegmenter(model, variables, config)
         self.probes = {name: Probe(getattr(stream, name)) for name in STEPS}
         self.seconds: list[float] = []
         self.number = 0
@@ -85,14 +99,17 @@ class Case:
         self.seconds.append(time.perf_counter() - start)
         self.number += 1
 
-    def fill(self, kept: int) -> None:
-        """Steps until `kept` frames are in memory to stay; what has been timed so far is forgotten."""
+    def fill(self) -> None:
+        """Bring the memory to its frames; what has been timed so far is forgotten."""
         start = time.perf_counter()
         self.step()
         self.step()
         self.first_seconds = time.perf_counter() - start
-        interval = self.segmenter.config.inference.memory_interval
-        while self.number <= interval * (kept - 1) + 1:
+        if self.named["policy"] == "every_k":
+            (view,) = self.segmenter._streams
+            view.kept = self.kept
+            view.bank = with_copies(view.settings.policy.make_room(view.bank, self.kept), self.kept)
+        while self.number < (3 if self.named["policy"] == "every_k" else self.kept):
             self.step()
         self.seconds.clear()
         for probe in self.probes.values():
@@ -107,6 +124,15 @@ class Case:
             share = gflop / seconds / ceiling.best["convolution"]
             found[name] = {"seconds": seconds, "gflop": gflop, "share_of_ceiling": round(share, 3)}
         return found
+
+
+def with_copies(bank: MemoryBank, kept: int) -> MemoryBank:
+    """The first frame's part of the memory in as many slots as there are frames that stay."""
+
+    def copied(x: Any) -> Any:
+        return x.at[:, :, FIRST_SLOT : FIRST_SLOT + kept].set(x[:, :, FIRST_SLOT : FIRST_SLOT + 1])
+
+    return MemoryBank(*[copied(x) for x in bank])
 
 
 def load(network: str) -> tuple[Any, Any, Any]:
@@ -125,13 +151,20 @@ def main() -> None:
     parser.add_argument("--sizes", type=frame_size, nargs="+", default=[(480, 854), (240, 427)])
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--frames", type=int, default=10, help="that are timed")
-    parser.add_argument("--memory", type=int, default=5, help="frames in memory to stay, before the timing")
+    parser.add_argument(
+        "--memory", type=int, nargs="+", default=[5], help="frames in memory to stay, before the timing"
+    )
+    parser.add_argument("--policies", nargs="+", choices=stream.POLICIES, default=["every_k"])
+    parser.add_argument("--convolutions", nargs="+", choices=("winograd", "direct"), default=["winograd"])
     options = parser.parse_args()
     steady_heap()
     ceiling = Ceiling()
-    cases = [Case(n, size, o) for n in options.networks for size in options.sizes for o in options.objects]
+    chosen = (
+        options.networks, options.sizes, options.objects, options.memory, options.policies, options.convolutions,
+    )  # fmt: skip
+    cases = [Case(*case) for case in itertools.product(*chosen)]
     for case in cases:
-        case.fill(options.memory)
+        case.fill()
     for _ in range(options.frames):
         ceiling.measure()
         for case in cases:

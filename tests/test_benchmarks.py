@@ -1,0 +1,75 @@
+"""The benchmarks run and say what docs/performance.md takes from them; how long anything takes is no test."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import predicted
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(program: str, *options: str) -> Any:
+    result = subprocess.run(
+        [sys.executable, f"benchmarks/{program}.py", *options],
+        cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(result.stdout)
+
+
+def test_frames_of_both_policies_and_convolutions() -> None:
+    measured = run(
+        "inference", "--networks", "lite", "--sizes", "128x96", "--objects", "1", "--memory", "3", "--frames", "2",
+        "--policies", "every_k", "adaptive", "--convolutions", "winograd", "direct",
+    )  # fmt: skip
+    assert measured["ceiling_gflops"]["convolution"] > 0
+    assert [(case["policy"], case["convolutions"]) for case in measured["cases"]] == [
+        ("every_k", "winograd"), ("every_k", "direct"), ("adaptive", "winograd"), ("adaptive", "direct"),
+    ]  # fmt: skip
+    for case in measured["cases"]:
+        assert case["seconds"] >= case["query_step"]["seconds"] > 0
+        assert case["query_step"]["gflop"] > 0.1
+
+
+@pytest.mark.slow
+def test_parts() -> None:
+    measured = run("parts", "--size", "128x96", "--frames", "1", "--networks", "lite", "--repeats", "1")
+    assert len(measured["seconds"]) == 7
+    assert min(measured["seconds"].values()) > 0
+    assert measured["compile_seconds"]["lite"]["no cache"] > measured["compile_seconds"]["lite"]["warm cache"]
+    assert measured["start_seconds"]["munet --help"] > 0
+
+
+def test_predictions_take_the_longer_of_arithmetic_and_memory() -> None:
+    device = predicted.Device(f32=10, half=40, memory=1000, link=100)
+    arithmetic, traffic = predicted.Cost(gflop=4000, gbyte=1), predicted.Cost(gflop=4, gbyte=1000)
+    assert predicted.seconds(arithmetic, device, half=False) == pytest.approx(1.0)
+    assert predicted.seconds(arithmetic, device, half=True) == pytest.approx(0.25)
+    assert predicted.seconds(traffic, device, half=False) == pytest.approx(1.0)
+    assert predicted.seconds(traffic, device, half=True) == pytest.approx(0.5)
+    assert predicted.reduction_seconds(1.0, device, 8) == pytest.approx(2 * 7 / 8 / 100)
+    assert predicted.reduction_seconds(1.0, device, 64) == pytest.approx(2 * 63 / 64 / predicted.NETWORK)
+
+
+@pytest.mark.slow
+def test_predictions_of_the_papers_network() -> None:
+    found = run("predicted", "--size", "128x96", "--objects", "1", "--config", "davis2016_small", "--clips", "2")
+    query = found["frames"]["1"]["query"]
+    assert query["gflop"] > 5
+    assert set(found["frames"]["1"]["frames_per_second"]) == set(predicted.DEVICES)
+    assert (
+        0 < found["training"]["H100 SXM, half"]["scaling to 64"] < found["training"]["H100 SXM, half"]["scaling to 8"]
+    )
+
+
+@pytest.mark.slow
+def test_training_on_one_and_two_devices() -> None:
+    one, two = run("training", "--config", "testing", "--batch", "2", "--steps", "1")
+    assert (one["devices"], two["devices"]) == (1, 2)
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+    assert one["gflop"] == pytest.approx(two["gflop"], rel=0.05)
