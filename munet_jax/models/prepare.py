@@ -11,20 +11,23 @@ from munet_jax.models import winograd
 from munet_jax.models.folding import fold_norms
 from munet_jax.models.munet import MUNet
 
+_fold = jax.jit(fold_norms)
+_transform = jax.jit(winograd.transformed_kernels)
+
 
 def prepare(model: MUNet, variables: Any, *, transform: bool) -> dict[str, Any]:
     """Fold frozen norms; with `transform`, also transform the kernels of wide 3x3 convolutions.
 
     Args:
       model: the network; kernels are transformed for f32 alone.
-      variables: its parameters and statistics.
+      variables: its parameters and statistics; what does not change is shared with the result.
       transform: whether wide 3x3 convolutions get transformed kernels too, which is the faster form on CPUs.
     """
-
-    def run(variables: Any) -> dict[str, Any]:
-        folded = fold_norms(variables)
-        if transform and model.decoder.dtype == jnp.float32:
-            folded[winograd.COLLECTION] = winograd.transformed_kernels(folded["params"])
-        return folded
-
-    return jax.jit(run)(variables)
+    statistics, params = variables.get("batch_stats", {}), variables["params"]
+    if statistics:
+        normed = {"params": {name: params[name] for name in statistics}, "batch_stats": statistics}
+        params = {**params, **_fold(normed)["params"]}
+    prepared = {"params": params}
+    if transform and model.decoder.dtype == jnp.float32:
+        prepared[winograd.COLLECTION] = _transform(params)
+    return prepared
