@@ -27,8 +27,10 @@ AGAIN = flags.DEFINE_bool(
 def main(_: list[str]) -> None:
     """Evaluate the split that the config names."""
     from munet_jax.evaluation.run import evaluate
+    from munet_jax.heap import steady_heap
     from munet_jax.scripts import read_config
 
+    steady_heap()
     config = read_config(CONFIG, DATA_ROOT.value, training=False)
     evaluate(
         config,
