@@ -19,11 +19,11 @@ from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
 
 COLLECTION, NAME = "winograd", "kernel"  # of the variables where a convolution looks for its transformed kernel
 # Below that many channels, in or out, the transforms cost more than the products save.
-LEAST_CHANNELS = 48
+LEAST_CHANNELS = 128
 # With fewer tiles its products are too flat for two cores, unless they are this wide.
 LEAST_TILES, WIDE = 300, 256
 
-Rows = tuple[tuple[float, ...], ...]
+Rows = tuple[tuple[float | int, ...], ...]
 
 
 class Form(NamedTuple):
@@ -72,29 +72,43 @@ Transformed = Float[Array, "s s i o"]
 
 
 def transform_kernel(kernel: Float[Array, "3 3 i o"], form: Form = F4) -> Transformed:
-    """What `winograd_convolution` takes."""
-    both = np.kron(form.to_kernel, form.to_kernel).astype(np.float32)  # along rows and along columns: [s * s, 9]
-    flat = jnp.dot(both, kernel.astype(jnp.float32).reshape(9, -1), precision="highest")
+    """What `winograd_convolution` takes: entry (k, l) is of the k-th number along columns and the l-th along rows."""
+    both = np.kron(form.to_kernel, form.to_kernel).astype(np.float32)  # along columns and along rows: [s * s, 9]
+    turned = jnp.swapaxes(kernel, 0, 1).astype(jnp.float32)
     side = len(form.to_input)
-    return flat.reshape(side, side, *kernel.shape[2:])
+    return jnp.dot(both, turned.reshape(9, -1), precision="highest").reshape(side, side, *kernel.shape[2:])
 
 
 def winograd_convolution(x: FeatureMap, kernel: Transformed) -> AnyMap:
-    """Stride 1, zero padding, output of the input's size: [b, h, w, i] -> [b, h, w, o]."""
+    """Stride 1, zero padding, output of the input's size: [b, h, w, i] -> [b, h, w, o].
+
+    One axis at a time, and each stage as a map of its own: fused, every number would be computed from up to 36 others in programs
+    that take XLA's CPU compiler seconds each.
+    """
     b, h, w, _ = x.shape
     form = FORMS[kernel.shape[0]]
     tile, (rows, columns) = form.tile, tiles_of(x, form)
     padded = jnp.pad(x, ((0, 0), (1, rows * tile + 1 - h), (1, columns * tile + 1 - w), (0, 0)))
-    products = [
-        [_product(part, kernel[i, j]) for j, part in enumerate(parts)]
-        for i, parts in enumerate(_input_tiles(padded, rows, columns, form))
-    ]
-    halfway = [[combine(row, column) for column in zip(*products, strict=True)] for row in form.to_output]
-    outputs = [jnp.stack([combine(row, tiles) for row in form.to_output], axis=3) for tiles in halfway]
-    # [b, rows, m, columns, m, o]: the tiles side by side again. As a map of its own: whoever uses it would else find out for
-    # each entry which of the m * m outputs it is.
-    joined = jax.lax.optimization_barrier(jnp.stack(outputs, axis=2))
+    by_rows = _transform(_every(padded, tile, axis=1, count=rows), form.to_input, axis=0)
+    parts = _transform(
+        _every(by_rows, tile, axis=3, count=columns), form.to_input, axis=0
+    )  # [s, s, b, rows, columns, i]
+    products = jnp.einsum("klpi,klio->klpo", parts.reshape(*parts.shape[:2], -1, parts.shape[-1]), kernel)
+    outputs = list(products.reshape(*parts.shape[:-1], -1))
+    by_columns = _transform(outputs, form.to_output, axis=4)  # [s, b, rows, columns, m, o]
+    joined = _transform(list(by_columns), form.to_output, axis=2)  # [b, rows, m, columns, m, o]
     return joined.reshape(b, rows * tile, columns * tile, -1)[:, :h, :w]
+
+
+def _every(x: Array, tile: int, *, axis: int, count: int) -> list[Array]:
+    """The k-th entry of all tiles along an axis, for each k: every m-th from k on."""
+    last = (count - 1) * tile + 1
+    return [jax.lax.slice_in_dim(x, k, k + last, tile, axis) for k in range(tile + 2)]
+
+
+def _transform(terms: Sequence[Array], rows: Rows, *, axis: int) -> Array:
+    """One weighted sum of the terms for each row, on a new axis; computed once, whatever uses it."""
+    return jax.lax.optimization_barrier(jnp.stack([combine(row, terms) for row in rows], axis=axis))
 
 
 def tiles_of(x: FeatureMap, form: Form) -> tuple[int, int]:
@@ -106,27 +120,6 @@ def pays(x: FeatureMap, kernel: Transformed) -> bool:
     """Whether a map is large enough for a transformed kernel to be the quicker way."""
     rows, columns = tiles_of(x, FORMS[kernel.shape[0]])
     return x.shape[0] * rows * columns >= LEAST_TILES or min(kernel.shape[2:]) >= WIDE
-
-
-def _input_tiles(padded: Array, rows: int, columns: int, form: Form) -> list[list[Array]]:
-    """The s * s transformed maps [b, rows, columns, i]; entry (k, l) of all tiles is every m-th row and column from k and l."""
-    tile = form.tile
-
-    def entries(x: Array, axis: int, count: int) -> list[Array]:
-        last = (count - 1) * tile + 1
-        return [jax.lax.slice_in_dim(x, k, k + last, tile, axis) for k in range(tile + 2)]
-
-    by_rows = entries(padded, 1, rows)
-    return [
-        [combine(row, entries(combine(across, by_rows), 2, columns)) for row in form.to_input]
-        for across in form.to_input
-    ]
-
-
-def _product(x: Array, kernel: Array) -> Array:
-    """As a plain product of matrices: XLA's CPU compiler is slower with one that has more axes, or with all in one."""
-    flat = jnp.dot(x.reshape(-1, x.shape[-1]), kernel)
-    return flat.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def combine(factors: Sequence[float | int], terms: Sequence[Array]) -> Array:
