@@ -25,7 +25,7 @@ def test_every_config_can_be_built_from(name: str) -> None:
     model = create_model(config.model)
     assert clip_options(config.data).length == config.data.clip_length >= 2
     create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=10))
-    VideoSegmenter(model, {}, config)
+    VideoSegmenter(model, {"params": {}}, config)
     assert not (config.train.memory == "reference" and config.model.motion_prior)
     if name != "common":
         assert "Command:" in module.__doc__
