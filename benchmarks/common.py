@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import resource
 import statistics
@@ -13,8 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from ml_collections import ConfigDict
 
-from munet_jax.models import MUNet
+from munet_jax.models import MUNet, create_model
+from munet_jax.training.optimizer import create_optimizer
+from munet_jax.training.step import TrainState
 
 # Of the ceiling: the largest convolution of the paper's decoder, and a product that caches hold.
 CONVOLUTION = (1, 120, 216, 256)
@@ -67,6 +72,22 @@ def seconds_of(work: Callable[[], Any]) -> float:
 def median(values: Sequence[float]) -> float:
     """Rounded for a table."""
     return round(statistics.median(values), 4)
+
+
+def training_parts(name: str) -> tuple[ConfigDict, MUNet, optax.GradientTransformation, TrainState]:
+    """Of configs/NAME.py or NAME:FORM: its config, network, optimizer with a fixed rate, and a state of random parameters."""
+    module, _, form = name.partition(":")
+    config = importlib.import_module(f"configs.{module}").get_config(*([form] if form else []))
+    model = create_model(config.model)
+    optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-5), freeze=tuple(config.train.freeze))
+    variables = random_variables(model)
+    params = variables["params"]
+    return (
+        config,
+        model,
+        optimizer,
+        TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), optimizer.init(params)),
+    )
 
 
 class Ceiling:

@@ -32,7 +32,7 @@ from munet_jax.compiles import DeviceJit
 from munet_jax.heap import steady_heap
 from munet_jax.inference import VideoSegmenter, stream
 from munet_jax.models import create_model
-from munet_jax.models.memory import FIRST_SLOT, MemoryBank
+from munet_jax.models.memory import FIRST_SLOT, EveryK, MemoryBank
 
 STEPS = ("query_step", "memorise_step")
 
@@ -105,11 +105,12 @@ class Case:
         self.step()
         self.step()
         self.first_seconds = time.perf_counter() - start
-        if self.named["policy"] == "every_k":
+        policy, until = self.segmenter.settings.policy, self.kept
+        if isinstance(policy, EveryK):
             (view,) = self.segmenter._streams
-            view.kept = self.kept
-            view.bank = with_copies(view.settings.policy.make_room(view.bank, self.kept), self.kept)
-        while self.number < (3 if self.named["policy"] == "every_k" else self.kept):
+            view.kept, until = self.kept, self.number + 1  # one more, which may compile for a larger memory
+            view.bank = with_copies(policy.make_room(view.bank, self.kept), self.kept)
+        while self.number < until:
             self.step()
         self.seconds.clear()
         for probe in self.probes.values():

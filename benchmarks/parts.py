@@ -42,9 +42,7 @@ FORMS = {
     },
 }  # fmt: skip
 COMPILE = """
-import time
-start = time.perf_counter()
-import sys
+import sys, time
 import jax
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -52,10 +50,10 @@ sys.path.insert(0, sys.argv[2])
 from benchmarks.common import first_mask, moving_picture
 from benchmarks.inference import load
 from munet_jax.inference import VideoSegmenter
-from munet_jax.compiles import COMPILES
 size = tuple(map(int, sys.argv[4].split(",")))
-segmenter = VideoSegmenter(*load(sys.argv[3]))
+network = load(sys.argv[3])
 ready = time.perf_counter()
+segmenter = VideoSegmenter(*network)
 segmenter.step(moving_picture(size, 0), first_mask(size, 1))
 segmenter.step(moving_picture(size, 1))
 first = time.perf_counter()
@@ -102,7 +100,7 @@ def read_cases(positions: int, frames: list[int], rng: np.random.Generator) -> d
 
 
 def compile_seconds(network: str, size: tuple[int, int]) -> dict[str, float]:
-    """Of what two frames need, in processes that begin with no cache and with the one that the first left."""
+    """Of a segmenter and its first two frames, less two later ones: with no cache, and with the one that this left."""
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-c", COMPILE, cache, str(ROOT), network, ",".join(map(str, size))]
         runs = [subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout for _ in range(2)]

@@ -10,7 +10,6 @@ direct convolutions; bf16 halves the bytes. Prints JSON.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -18,19 +17,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.common import random_variables
+from benchmarks.common import random_variables, training_parts
 from configs import common
 from munet_jax.commands.weights import frame_size
 from munet_jax.compiles import CPU_OPTIONS
 from munet_jax.inference.geometry import create_geometry
 from munet_jax.inference.stream import create_settings, memorise_step, query_step
 from munet_jax.models import create_model
-from munet_jax.training.optimizer import create_optimizer
-from munet_jax.training.step import TrainState, abstract_batch, make_train_step
+from munet_jax.training.step import abstract_batch, make_train_step
 
 SHARE = 0.4  # of the peak, that convolutions of this size reach
 
@@ -99,21 +96,10 @@ def frame_costs(size: tuple[int, int], objects: int, kept: int = 5) -> dict[str,
 
 def training_cost(name: str, clips: int) -> tuple[Cost, float]:
     """A step of `clips` clips on one device, and the gigabytes of its gradients."""
-    config = importlib.import_module(f"configs.{name}").get_config()
-    model = create_model(config.model)
-    optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-5), freeze=tuple(config.train.freeze))
-    variables = jax.eval_shape(lambda: random_variables(model))
-    params = variables["params"]
-    state = TrainState(
-        jax.ShapeDtypeStruct((), jnp.int32),
-        params,
-        variables.get("batch_stats", {}),
-        jax.eval_shape(optimizer.init, params),
-    )
-    lowered = jax.jit(make_train_step(model, optimizer, memory=config.train.memory)).lower(
-        state, abstract_batch(config, 1)
-    )
-    one, gradients = cost_of(lowered), 4e-9 * sum(x.size for x in jax.tree.leaves(params))
+    config, model, optimizer, state = training_parts(name)
+    step = make_train_step(model, optimizer, memory=config.train.memory)
+    lowered = jax.jit(step).lower(state, abstract_batch(config, 1))
+    one, gradients = cost_of(lowered), 4e-9 * sum(x.size for x in jax.tree.leaves(state.params))
     return Cost(clips * one.gflop, clips * one.gbyte), gradients
 
 

@@ -9,7 +9,6 @@ the machine's ceiling between its steps; the processes take turns, --rounds time
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import subprocess
@@ -18,30 +17,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.common import Ceiling, median, peak_bytes, training_parts
+from munet_jax.training.parallel import AXIS, compile_step, replicate, split_batch
+from munet_jax.training.step import abstract_batch, make_train_step
 
 
 def measure(name: str, devices: int, batch: int, steps: int) -> dict[str, Any]:
     """In this process: medians of `steps` steps after the first."""
-    import jax
-    import numpy as np
-    import optax
-
-    from benchmarks.common import Ceiling, median, peak_bytes, random_variables
-    from munet_jax.models import create_model
-    from munet_jax.training.optimizer import create_optimizer
-    from munet_jax.training.parallel import AXIS, compile_step, replicate, split_batch
-    from munet_jax.training.step import TrainState, abstract_batch, make_train_step
-
-    module, _, form = name.partition(":")
-    config = importlib.import_module(f"configs.{module}").get_config(*([form] if form else []))
-    model = create_model(config.model)
-    optimizer = create_optimizer(config.optimizer, optax.constant_schedule(1e-5), freeze=tuple(config.train.freeze))
-    variables = random_variables(model)
-    state = TrainState(
-        np.int32(0), variables["params"], variables.get("batch_stats", {}), optimizer.init(variables["params"])
-    )
+    config, model, optimizer, state = training_parts(name)
     shapes = abstract_batch(config, batch)
     rng = np.random.default_rng(0)
     clips = {

@@ -51,7 +51,8 @@ def object_probabilities(logits: ClassLogits) -> Float[Array, "b n h w"]:
     # Maps that lie one after the other, as they were made, and a sum without a reduction: XLA's CPU compiler takes ten times as
     # long for one over an axis this short.
     maps = jnp.moveaxis(logits, -1, 1)
-    exponentials = jnp.exp(maps - jnp.max(maps, axis=1, keepdims=True))
+    # What is subtracted cancels out, and so has no gradient.
+    exponentials = jnp.exp(maps - jax.lax.stop_gradient(jnp.max(maps, axis=1, keepdims=True)))
     total = functools.reduce(jnp.add, [exponentials[:, i : i + 1] for i in range(maps.shape[1])])
     return exponentials[:, 1:] / total
 

@@ -32,20 +32,26 @@ def _fold(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[str,
     """A level of the tree and all below it."""
     folded = dict(params)
     for name, inner in statistics.items():
-        given, epsilon = inner, efficientnet.EPSILON
         if "bn" in inner:  # as `resnet.Norm` nests it
-            given, epsilon = inner["bn"], resnet.EPSILON
-        if "mean" not in given:
+            factor, shift = _factor_and_shift(params[name]["bn"], inner["bn"], resnet.EPSILON)
+            folded[name] = {"bn": {"bias": shift}}
+        elif "mean" in inner:  # of EfficientNet
+            factor, shift = _factor_and_shift(params[name], inner, efficientnet.EPSILON)
+            folded[name] = {"bias": shift}
+        else:
             folded[name] = _fold(params[name], inner)
             continue
-        norm = params[name]["bn"] if "bn" in inner else params[name]
-        factor = norm["scale"] * jax.lax.rsqrt(given["var"] + epsilon)
-        shift = {"bias": norm["bias"] - given["mean"] * factor}
-        folded[name] = {"bn": shift} if "bn" in inner else shift
         for partner in partners(name):
             if partner in params:
                 folded[partner] = _scale(params[partner], factor)
     return folded
+
+
+def _factor_and_shift(
+    norm: Mapping[str, Array], statistics: Mapping[str, Array], epsilon: float
+) -> tuple[Array, Array]:
+    factor = norm["scale"] * jax.lax.rsqrt(statistics["var"] + epsilon)
+    return factor, norm["bias"] - statistics["mean"] * factor
 
 
 def partners(norm: str) -> list[str]:

@@ -94,7 +94,7 @@ def window_inside(height: int, width: int, radius: int, inside: Inside | None = 
 
     def entries(axis: int, size: int) -> Bool[Array, "a s"]:
         at = jnp.arange(size)[:, None] + steps[None, :]
-        return (at >= jnp.maximum(first[axis], 0)) & (at < jnp.minimum(end[axis], size))
+        return (at >= first[axis]) & (at < end[axis])
 
     within = entries(0, height)[:, None, :, None] & entries(1, width)[None, :, None, :]
     # Made once, before it is flattened: else each use of it finds rows and columns of the window by divisions again.

@@ -20,8 +20,8 @@ from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
 COLLECTION, NAME = "winograd", "kernel"  # of the variables where a convolution looks for its transformed kernel
 # Below that many channels, in or out, the transforms cost more than the products save.
 LEAST_CHANNELS = 128
-# With fewer tiles its products are too flat for two cores, unless they are this wide.
-LEAST_TILES, WIDE = 300, 256
+# With fewer tiles its products have too few rows for two cores, unless there are this many channels.
+LEAST_TILES, MANY_CHANNELS = 300, 256
 
 Rows = tuple[tuple[float | int, ...], ...]
 
@@ -90,9 +90,8 @@ def winograd_convolution(x: FeatureMap, kernel: Transformed) -> AnyMap:
     tile, (rows, columns) = form.tile, tiles_of(x, form)
     padded = jnp.pad(x, ((0, 0), (1, rows * tile + 1 - h), (1, columns * tile + 1 - w), (0, 0)))
     by_rows = _transform(_every(padded, tile, axis=1, count=rows), form.to_input, axis=0)
-    parts = _transform(
-        _every(by_rows, tile, axis=3, count=columns), form.to_input, axis=0
-    )  # [s, s, b, rows, columns, i]
+    # [s, s, b, rows, columns, i]
+    parts = _transform(_every(by_rows, tile, axis=3, count=columns), form.to_input, axis=0)
     products = jnp.einsum("klpi,klio->klpo", parts.reshape(*parts.shape[:2], -1, parts.shape[-1]), kernel)
     outputs = list(products.reshape(*parts.shape[:-1], -1))
     by_columns = _transform(outputs, form.to_output, axis=4)  # [s, b, rows, columns, m, o]
@@ -119,7 +118,7 @@ def tiles_of(x: FeatureMap, form: Form) -> tuple[int, int]:
 def pays(x: FeatureMap, kernel: Transformed) -> bool:
     """Whether a map is large enough for a transformed kernel to be the quicker way."""
     rows, columns = tiles_of(x, FORMS[kernel.shape[0]])
-    return x.shape[0] * rows * columns >= LEAST_TILES or min(kernel.shape[2:]) >= WIDE
+    return x.shape[0] * rows * columns >= LEAST_TILES or min(kernel.shape[2:]) >= MANY_CHANNELS
 
 
 def combine(factors: Sequence[float | int], terms: Sequence[Array]) -> Array:

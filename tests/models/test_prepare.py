@@ -56,6 +56,24 @@ def test_small_maps_take_the_direct_form() -> None:
     assert [products(*case) for case in ((72, 128), (24, 128), (24, 256), (72, 127))] == [1, 0, 1, 0]
 
 
+def test_what_works_at_stride_16_has_the_smaller_tiles() -> None:
+    model = create_model(common.get_config().model)
+    params = jax.eval_shape(lambda: wide_variables(model))["params"]
+    kernels = jax.eval_shape(winograd.transformed_kernels, params)
+    tiles: dict[int, set[str]] = {2: set(), 4: set()}
+    for path, kernel in jax.tree_util.tree_leaves_with_path(kernels):
+        names = [part.key for part in path]
+        block = next((name for name in names if name.startswith("res")), names[1])
+        tiles[kernel.shape[0] - 2].add(block.split("_0")[0] if names[0].endswith("encoder") else f"{names[0]}.{block}")
+    assert tiles[4] == {"res3", "res3_1", "res3_2", "res3_3"} | {
+        f"decoder.{name}" for name in ("skip4", "skip8", "refine4", "refine8")
+    }
+    assert tiles[2] == {"res4", *(f"res4_{block}" for block in range(1, 6))} | {
+        "decoder.entry", "decoder.entry_block", "query_embedding.key", "query_embedding.value", "memory_embedding.key",
+        "memory_embedding.value",
+    }  # fmt: skip
+
+
 def with_statistics(variables: Any) -> Any:
     """Statistics and scales that are not those of a network before training."""
     rng = np.random.default_rng(1)
