@@ -65,7 +65,7 @@ def create_model(config: ConfigDict) -> MUNet:
         fusion=Fusion(config["fusion"], dtype=dtype),
         query_embedding=KeyValue(key_dim, value_dim, dtype=dtype),
         memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype=dtype),
-        matcher=Matcher(config["top_k"] or None),
+        matcher=Matcher(config["top_k"] or None, shared_keys=not own_key),
         decoder=Decoder(_decoder_widths(config["decoder_dim"]), config["motion_prior"], config["remat"], dtype=dtype),
     )
 

@@ -16,7 +16,7 @@ from flax import linen as nn
 from munet_jax.array_types import AnyMap, Array, Bool, FeatureMap, Float, Keys, ObjectValid, Occupied, Values
 from munet_jax.models.adaptive_memory import AdaptiveBank
 from munet_jax.models.convolution import Conv
-from munet_jax.models.reading import Memory, read, read_and_count
+from munet_jax.models.reading import Memory, read, read_and_count, read_shared
 
 # The slot of the neighbouring frame, replaced at each step; later slots hold frames that stay.
 PREVIOUS_SLOT = 0
@@ -178,9 +178,11 @@ class Matcher(nn.Module):
 
     Attributes:
       top_k: memory positions that take part for each query position; None takes all.
+      shared_keys: all objects of a bank of frames remember the same keys (those of the query).
     """
 
     top_k: int | None = None
+    shared_keys: bool = False
 
     def __call__(
         self, bank: Bank, key: Float[Array, "b h w k"], value: Float[Array, "b h w v"], *, chunk: int = 0
@@ -190,12 +192,14 @@ class Matcher(nn.Module):
         `chunk` memory positions are read at a time; 0 reads all at once.
         """
         b, h, w, k = key.shape
-        options: dict[str, Any] = {"top_k": self.top_k, "chunk": chunk}
+        asked = key.reshape(b, h * w, k)
         if isinstance(bank, AdaptiveBank):
-            found, counts = read_and_count(bank.flat(), key.reshape(b, h * w, k), **options)
+            found, counts = read_and_count(bank.flat(), asked, top_k=self.top_k, chunk=chunk)
             bank = bank.used(counts)
+        elif self.shared_keys and chunk and self.top_k is None and bank.keys.shape[1] > 1:
+            found = read_shared(bank.flat(), asked, chunk=chunk)
         else:
-            found = read(bank.flat(), key.reshape(b, h * w, k), **options)
+            found = read(bank.flat(), asked, top_k=self.top_k, chunk=chunk)
         n, v = found.shape[1], found.shape[-1]
         found = found.reshape(b, n, h, w, v).astype(value.dtype)
         own = jnp.broadcast_to(value[:, None], (b, n, h, w, v))

@@ -12,6 +12,8 @@ from munet_jax.array_types import Array, Bool, Float
 
 # Stands for minus infinity in scores: a row in which nothing is occupied must not become NaN.
 NEVER = -1e30
+# An object whose positions all score this much below another's is read on its own: its exponentials would be too coarse.
+FAINT = 1e-20
 # A query position uses a memory position when it gives it more than this of its attention.
 USED_ABOVE = 1e-3
 
@@ -27,7 +29,7 @@ class Memory(NamedTuple):
 class Softmax(NamedTuple):
     """A softmax under way: its largest score so far, the sum of exponentials relative to it, and the values so weighted."""
 
-    largest: Float[Array, "b n q"]
+    largest: Float[Array, "b _ q"]
     total: Float[Array, "b n q"]
     summed: Float[Array, "b n q v"]
 
@@ -66,6 +68,35 @@ def read(
       [b, n, q, v] f32; zeros for an object that has nothing in memory.
     """
     return _found(memory, _softmax(memory, query_key, weakest_score(memory, query_key, top_k, chunk), chunk))
+
+
+def read_shared(memory: Memory, query_key: Float[Array, "b q k"], *, chunk: int) -> Float[Array, "b n q v"]:
+    """`read` where every object has the same keys (those of slot 0, at each position that any object occupies).
+
+    Scores and exponentials are computed once instead of for each object; each has its own sum and weighted values. Not for
+    gradients: both ways of reading would be kept for them.
+    """
+    first = Memory(memory.keys[:, :1], memory.values[:, :1], jnp.any(memory.occupied, axis=1, keepdims=True))
+    b, n, m, v = memory.values.shape
+    q = query_key.shape[1]
+
+    def add(softmax: Softmax, part: Memory, occupied: Array, values: Array) -> Softmax:
+        largest, kept, weights = _weights(softmax, part, query_key, None)
+        # Kept as an array: the compiler would compute the exponentials again for each object.
+        weights = jax.lax.optimization_barrier(weights[:, 0])
+        total = jnp.einsum("bqm,bnm->bnq", weights, occupied.astype(jnp.float32))
+        values = jnp.where(occupied[..., None], values.astype(jnp.float32), 0.0)
+        summed = jnp.stack([jnp.einsum("bqm,bmv->bqv", weights, values[:, j]) for j in range(n)], axis=1)
+        return Softmax(largest, softmax.total * kept + total, softmax.summed * kept[..., None] + summed)
+
+    def turn(softmax: Softmax, start: Any, fresh: Array) -> Softmax:
+        part, everyone = _part(first, start, fresh), _part(memory, start, fresh)
+        return _unless_empty(fresh.size < m, add, softmax, part, everyone.occupied, everyone.values)
+
+    start = Softmax(jnp.full((b, 1, q), NEVER), jnp.zeros((b, n, q)), jnp.zeros((b, n, q, v)))
+    softmax = in_turns(m, chunk, start, turn)
+    faint = _known(memory)[..., None] & (softmax.total < FAINT)
+    return jax.lax.cond(jnp.any(faint), lambda: read(memory, query_key, chunk=chunk), lambda: _found(memory, softmax))
 
 
 def read_and_count(
@@ -107,24 +138,32 @@ def _softmax(memory: Memory, query_key: Array, weakest: Array | None, chunk: int
     q, v = query_key.shape[1], memory.values.shape[-1]
 
     def add(softmax: Softmax, part: Memory) -> Softmax:
-        scores = _scores(part, query_key, weakest)
-        # What the largest score is cancels out, and so has no gradient.
-        largest = jax.lax.stop_gradient(jnp.maximum(softmax.largest, jnp.max(scores, axis=-1)))
-        kept, weights = jnp.exp(softmax.largest - largest), jnp.exp(scores - largest[..., None])
+        largest, kept, weights = _weights(softmax, part, query_key, weakest)
         summed = jnp.einsum("bnqm,bnmv->bnqv", weights, part.values.astype(jnp.float32))
         return Softmax(
             largest, softmax.total * kept + jnp.sum(weights, axis=-1), softmax.summed * kept[..., None] + summed
         )
 
     def turn(softmax: Softmax, start: Any, fresh: Array) -> Softmax:
-        part = _part(memory, start, fresh)
-        if fresh.size == m:
-            return add(softmax, part)
-        # A part that nobody has written to costs nothing.
-        return jax.lax.cond(jnp.any(part.occupied), add, lambda softmax, _: softmax, softmax, part)
+        return _unless_empty(fresh.size < m, add, softmax, _part(memory, start, fresh))
 
     start = Softmax(jnp.full((b, n, q), NEVER), jnp.zeros((b, n, q)), jnp.zeros((b, n, q, v)))
     return in_turns(m, chunk, start, turn)
+
+
+def _unless_empty(is_part: bool, add: Callable[..., Softmax], softmax: Softmax, part: Memory, *rest: Array) -> Softmax:
+    """`add`; a part of the memory (not all of it) that nobody has written to costs nothing."""
+    if not is_part:
+        return add(softmax, part, *rest)
+    return jax.lax.cond(jnp.any(part.occupied), add, lambda softmax, *_: softmax, softmax, part, *rest)
+
+
+def _weights(softmax: Softmax, part: Memory, query_key: Array, weakest: Array | None) -> tuple[Array, Array, Array]:
+    """Largest score after this part, what the sums so far are worth relative to it, and the part's exponentials."""
+    scores = _scores(part, query_key, weakest)
+    # What the largest score is cancels out, and so has no gradient.
+    largest = jax.lax.stop_gradient(jnp.maximum(softmax.largest, jnp.max(scores, axis=-1)))
+    return largest, jnp.exp(softmax.largest - largest), jnp.exp(scores - largest[..., None])
 
 
 def _part(memory: Memory, start: Any, fresh: Array) -> Memory:

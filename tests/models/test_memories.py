@@ -7,7 +7,7 @@ import pytest
 
 from munet_jax.models.adaptive_memory import Adaptive, AdaptiveBank, init_adaptive
 from munet_jax.models.memory import keep_objects, more_objects
-from munet_jax.models.reading import Memory, read, read_and_count
+from munet_jax.models.reading import Memory, read, read_and_count, read_shared
 
 
 def random_memory(*, n: int = 2, m: int = 11, k: int = 5, v: int = 6) -> Memory:
@@ -28,6 +28,24 @@ def test_reading_in_parts_equals_reading_at_once(chunk: int, top_k: int | None) 
     parts, counts_of_parts = read_and_count(memory, query, top_k=top_k, chunk=chunk)
     np.testing.assert_allclose(parts, together, atol=1e-5)
     np.testing.assert_array_equal(counts_of_parts, counts)
+
+
+@pytest.mark.parametrize("chunk", [4, 10, 11])
+def test_reading_with_shared_keys_equals_reading_each_object(chunk: int) -> None:
+    memory = random_memory(n=4)
+    # One object has positions that another lacks, and one has none.
+    occupied = memory.occupied.at[0, 2].set(jnp.arange(11) >= 6).at[0, 3].set(False)
+    shared = Memory(jnp.broadcast_to(memory.keys[:, :1], memory.keys.shape), memory.values, occupied)
+    query = jnp.asarray(np.random.default_rng(1).standard_normal((1, 7, 5)), jnp.float32)
+    together = read(shared, query)
+    found = jax.jit(read_shared, static_argnames="chunk")(shared, query, chunk=chunk)
+    np.testing.assert_allclose(found, together, atol=1e-5)
+    assert not found[0, 3].any()
+    # An object whose best score is far below what another has: as exact, in its own read.
+    faint = shared._replace(keys=shared.keys.at[..., :4, :].multiply(60.0))
+    together = read(faint, query)
+    assert jnp.any(together[0, 2] != 0, axis=-1).all()
+    np.testing.assert_allclose(read_shared(faint, query, chunk=chunk), together, rtol=1e-4, atol=1e-4)
 
 
 def test_counts_are_of_query_positions_that_attend() -> None:
