@@ -265,7 +265,7 @@ class VideoSegmenter:
             if step is not None
         ]
         if not shown:
-            return jnp.zeros((1, len(self._slots), *self._size))
+            return jnp.asarray(np.zeros((1, len(self._slots), *self._size), np.float32))  # jnp.zeros would be compiled
         return shown[0] if len(shown) == 1 else sum(shown[1:], shown[0]) / len(shown)
 
     def _prediction(self, probabilities: Array, step: Step | None, previous: Any, outputs: Sequence[str]) -> Prediction:

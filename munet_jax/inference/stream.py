@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -18,6 +19,7 @@ from munet_jax.models.adaptive_memory import Adaptive, AdaptiveBank
 from munet_jax.models.aggregation import STRIDE, inside_cells, inside_mask, object_probabilities
 from munet_jax.models.memory import Bank, EveryK, MemoryBank, keep_objects, more_objects
 from munet_jax.models.mu_layer import displacement, near_best
+from munet_jax.models.munet import Encoded, Query
 
 POLICIES = ("every_k", "adaptive")
 Policy: TypeAlias = EveryK | Adaptive
@@ -54,15 +56,23 @@ class Step(NamedTuple):
     bank: Bank
 
 
+# Inside the steps, so that Python goes through the network once for all of them; XLA compiles each step whole.
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model: MUNet, variables: Any, frame: Array, inside: Inside) -> Encoded:
+    return model.apply(variables, frame, inside, method="encode")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _query(model: MUNet, variables: Any, encoded: Encoded, previous: AnyMap, inside: Inside) -> Query:
+    return model.apply(variables, encoded, previous, inside, method="query")
+
+
 @device_jit(static_argnums=0)
 def first_step(model: MUNet, variables: Any, frame: Array, inside: Inside) -> Carried:
     """Enc-Q for a frame that nothing is asked about."""
-
-    def run(module: MUNet) -> Carried:
-        encoded = module.encode(frame, inside)
-        return Carried(encoded.reduced, module.first_key(encoded, inside), module.semantic(encoded))
-
-    return model.apply(variables, method=run)
+    encoded = _encode(model, variables, frame, inside)
+    query = _query(model, variables, encoded, encoded.reduced, inside)  # it is its own neighbour
+    return Carried(encoded.reduced, query.key, query.semantic)
 
 
 @device_jit(static_argnums=(0, 1), donate_argnums=7)
@@ -78,10 +88,10 @@ def query_step(
     objects: Array,
 ) -> Step:
     """Enc-Q once, MU-Layer, memory read, decoder, aggregation."""
+    encoded = _encode(model, variables, frame, inside)
+    query = _query(model, variables, encoded, previous, inside)
 
     def run(module: MUNet) -> Step:
-        encoded = module.encode(frame, inside)
-        query = module.query(encoded, previous, inside)
         matched, after = module.read(query, bank, chunk=settings.read_chunk)
         logits = module.decode(query, matched, objects, masks, chunk=settings.object_chunk)
         shown = inside_mask(inside, *logits.shape[1:3])[None, None]
@@ -117,6 +127,12 @@ def memorise_step(
         return settings.policy.write(bank, key, value, objects, pin, cells)
     assert isinstance(bank, MemoryBank)
     return settings.policy.write(bank, key, value, objects, slot, cells)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+def empty_bank(policy: Policy, objects: int, positions: int, key_dim: int, value_dim: int, dtype: Any) -> Bank:
+    """A memory before its first frame, in one program."""
+    return policy.init(objects, positions, key_dim=key_dim, value_dim=value_dim, dtype=dtype)
 
 
 @device_jit(static_argnums=0)
@@ -187,12 +203,8 @@ class Stream:
         if bank is None:
             embedding = self.model.query_embedding
             assert embedding.key_dim is not None
-            bank = policy.init(
-                objects.size,
-                self.geometry.positions,
-                key_dim=embedding.key_dim,
-                value_dim=embedding.value_dim,
-                dtype=embedding.dtype,
+            bank = empty_bank(
+                policy, objects.size, self.geometry.positions, embedding.key_dim, embedding.value_dim, embedding.dtype
             )
         slot = 0
         if isinstance(policy, EveryK):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
+from munet_jax.models.convolution import parameter
 from munet_jax.models.resnet import FrozenBatchNorm, backbone_conv, kernel_init
 
 EPSILON = 1e-3  # of its batch norms
@@ -94,7 +95,9 @@ class InvertedBottleneck(nn.Module):
             y = backbone_conv(x.shape[-1] * spec.expansion, 1, dtype=self.dtype, name="expand")(y)
             y = relu6(FrozenBatchNorm(EPSILON, self.dtype, name="expand_norm")(y))
         shape = (spec.kernel, spec.kernel, y.shape[-1])
-        kernel = self.param("depthwise", nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"), shape)
+        kernel = parameter(
+            self, "depthwise", nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal"), shape
+        )
         y = depthwise(y, kernel.astype(self.dtype), spec.stride)
         y = relu6(FrozenBatchNorm(EPSILON, self.dtype, name="depthwise_norm")(y))
         y = backbone_conv(spec.features, 1, dtype=self.dtype, name="project")(y)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
-from munet_jax.array_types import Array, Float
 from munet_jax.models import efficientnet, resnet
 
 
@@ -19,12 +19,15 @@ def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       variables of the same network; those of a network without frozen norms as they are. They are not to be trained further.
+      What changed is on the host: compiling this would take longer than the first frame.
     """
     folded = dict(variables)
     statistics = folded.pop("batch_stats", {})
     if not statistics:
         return dict(variables)
-    folded["params"] = _fold(variables["params"], statistics)
+    params = variables["params"]
+    normed = jax.tree.map(np.asarray, {name: params[name] for name in statistics})
+    folded["params"] = {**params, **_fold(normed, jax.tree.map(np.asarray, statistics))}
     return folded
 
 
@@ -48,9 +51,9 @@ def _fold(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[str,
 
 
 def _factor_and_shift(
-    norm: Mapping[str, Array], statistics: Mapping[str, Array], epsilon: float
-) -> tuple[Array, Array]:
-    factor = norm["scale"] * jax.lax.rsqrt(statistics["var"] + epsilon)
+    norm: Mapping[str, np.ndarray], statistics: Mapping[str, np.ndarray], epsilon: float
+) -> tuple[np.ndarray, np.ndarray]:
+    factor = norm["scale"] / np.sqrt(statistics["var"] + np.float32(epsilon))
     return factor, norm["bias"] - statistics["mean"] * factor
 
 
@@ -62,8 +65,8 @@ def partners(norm: str) -> list[str]:
     return [before, f"{before}_mask"]
 
 
-def _scale(kernel: Any, factor: Float[Array, " d"]) -> Any:
-    """A convolution's parameters, or a bare kernel, whose last axis is the outputs."""
+def _scale(kernel: Any, factor: np.ndarray) -> Any:
+    """A convolution's parameters, or a bare kernel, whose last axis is the outputs; `factor` is [d]."""
     if isinstance(kernel, Mapping):
         return {**kernel, "kernel": _scale(kernel["kernel"], factor)}
     return kernel * factor.reshape(*[1] * (kernel.ndim - 1), -1)

@@ -11,7 +11,6 @@ from munet_jax.models import winograd
 from munet_jax.models.folding import fold_norms
 from munet_jax.models.munet import MUNet
 
-_fold = jax.jit(fold_norms)
 _transform = jax.jit(winograd.transformed_kernels)
 
 
@@ -23,10 +22,7 @@ def prepare(model: MUNet, variables: Any, *, transform: bool) -> dict[str, Any]:
       variables: its parameters and statistics; what does not change is shared with the result.
       transform: whether wide 3x3 convolutions get transformed kernels too, which is the faster form on CPUs.
     """
-    statistics, params = variables.get("batch_stats", {}), variables["params"]
-    if statistics:
-        normed = {"params": {name: params[name] for name in statistics}, "batch_stats": statistics}
-        params = {**params, **_fold(normed)["params"]}
+    params = jax.device_put(fold_norms(variables)["params"])
     prepared = {"params": params}
     if transform and model.decoder.dtype == jnp.float32:
         prepared[winograd.COLLECTION] = _transform(params)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float, ObjectMasks
-from munet_jax.models.convolution import Conv
+from munet_jax.models.convolution import Conv, parameter
 
 Dtype = Any
 
@@ -44,8 +44,8 @@ class FrozenBatchNorm(nn.Module):
         channels = (x.shape[-1],)
         if self.has_variable("params", "bias") and not self.has_variable("params", "scale"):
             return x + per_channel(self.get_variable("params", "bias")).astype(self.dtype)
-        scale = self.param("scale", nn.initializers.ones_init(), channels)
-        bias = self.param("bias", nn.initializers.zeros_init(), channels)
+        scale = parameter(self, "scale", nn.initializers.ones_init(), channels)
+        bias = parameter(self, "bias", nn.initializers.zeros_init(), channels)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         variance = self.variable("batch_stats", "var", jnp.ones, channels)
         # Folded in f32 first, so that bf16 compute sees one product and one sum.
