@@ -18,10 +18,12 @@ PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "The number of proce
 def main(_: list[str]) -> None:
     """Train, then score where the config asks for it."""
     from munet_jax.evaluation.run import evaluate
+    from munet_jax.heap import steady_heap
     from munet_jax.scripts import read_config
     from munet_jax.training.distributed import is_writer, start
     from munet_jax.training.loop import train
 
+    steady_heap()
     start(COORDINATOR.value, PROCESS_ID.value, PROCESS_COUNT.value)
     config, workdir = read_config(CONFIG, DATA_ROOT.value), Path(WORKDIR.value)
     train(config, workdir)

@@ -1,7 +1,7 @@
 """What a frame costs: seconds and FLOPs of its steps, and the share of what the machine can do.
 
     python benchmarks/inference.py [--networks lite paper] [--sizes 854x480 427x240] [--objects 1 3] [--memory 5]
-        [--policies every_k adaptive] [--convolutions winograd direct] [--frames 10]
+        [--policies every_k adaptive] [--convolutions winograd direct] [--max-size 0] [--frames 10]
 
 'lite' is the shipped network, 'paper' the paper's with random parameters. All cases are stepped in turn, so that they have the
 same moments of a shared machine; what is compiled is left out. The memory of 'every_k' begins with --memory frames that stay (the
@@ -69,7 +69,14 @@ class Case:
     """One network on one kind of video."""
 
     def __init__(
-        self, network: str, size: tuple[int, int], objects: int, kept: int, policy: str, convolutions: str
+        self,
+        network: str,
+        size: tuple[int, int],
+        objects: int,
+        kept: int,
+        policy: str,
+        convolutions: str,
+        max_size: int,
     ) -> None:
         """Nothing is compiled yet."""
         self.named = {
@@ -79,10 +86,11 @@ class Case:
             "memory": kept,
             "policy": policy,
             "convolutions": convolutions,
+            "max_size": max_size,
         }
         self.size, self.objects, self.kept = size, objects, kept
         model, variables, config = load(network)
-        config.inference.update(memory_policy=policy, winograd=convolutions == "winograd", max_size=0)
+        config.inference.update(memory_policy=policy, winograd=convolutions == "winograd", max_size=max_size)
         self.segmenter = VideoSegmenter(model, variables, config)
         self.probes = {name: Probe(getattr(stream, name)) for name in STEPS}
         self.seconds: list[float] = []
@@ -157,11 +165,13 @@ def main() -> None:
     )
     parser.add_argument("--policies", nargs="+", choices=stream.POLICIES, default=["every_k"])
     parser.add_argument("--convolutions", nargs="+", choices=("winograd", "direct"), default=["winograd"])
+    parser.add_argument("--max-size", type=int, nargs="+", default=[0], help="short side that is worked on; 0: any")
     options = parser.parse_args()
     steady_heap()
     ceiling = Ceiling()
     chosen = (
         options.networks, options.sizes, options.objects, options.memory, options.policies, options.convolutions,
+        options.max_size,
     )  # fmt: skip
     cases = [Case(*case) for case in itertools.product(*chosen)]
     for case in cases:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import predicted
+from docs import make_performance
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +35,31 @@ def test_frames_of_both_policies_and_convolutions() -> None:
     for case in measured["cases"]:
         assert case["seconds"] >= case["query_step"]["seconds"] > 0
         assert case["query_step"]["gflop"] > 0.1
+
+
+def test_the_figure_has_a_line_for_each_thing_that_varies(tmp_path: Path) -> None:
+    usual = {
+        "network": "lite",
+        "size": "854x480",
+        "objects": 1,
+        "memory": 5,
+        "policy": "every_k",
+        "convolutions": "winograd",
+    }
+    changes = [
+        {},
+        {"objects": 3},
+        {"size": "427x240"},
+        {"objects": 3, "size": "427x240"},
+        {"policy": "adaptive", "memory": 9},
+    ]
+    cases = [{**usual, **change, "seconds": 1.0 + number} for number, change in enumerate(changes)]
+    assert make_performance.lines(cases, "objects", ("every_k",)) == {"light": [(1, 1.0), (3, 2.0)]}
+    (name, points), *others = make_performance.lines(cases, "size", ("every_k", "adaptive")).items()
+    assert (name, others) == ("light", [])  # one point is no line
+    assert points == [(pytest.approx(0.102, abs=1e-3), 3.0), (pytest.approx(0.41, abs=1e-3), 1.0)]
+    make_performance.write_table(tmp_path / "table.csv", cases)
+    assert (tmp_path / "table.csv").read_text().splitlines()[2] == "lite,854x480,3,5,every_k,winograd,2.0"
 
 
 @pytest.mark.slow

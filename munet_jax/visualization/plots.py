@@ -75,6 +75,30 @@ def curves(
     return figure
 
 
+def growth(panels: Mapping[str, Mapping[str, Sequence[tuple[float | int, float | int]]]], *, label: str) -> Figure:
+    """A cost against each of several sizes: a panel for each, with a line per program, on two logarithmic axes.
+
+    Args:
+      panels: by what varies, by program, the points (size, cost). A program looks the same in all panels.
+      label: of the cost.
+    """
+    figure, grid = _grid([2.6], [2.4] * len(panels))
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    styles = dict(zip(names, _styles(len(names)), strict=True))
+    for axes, (varied, lines) in zip(grid[0], panels.items(), strict=True):
+        for name, points in lines.items():
+            axes.plot(*zip(*points, strict=True), label=plain(name), markersize=4, linewidth=1.4, **styles[name])
+        axes.set(xlabel=varied, xscale="log", yscale="log")
+        sizes = sorted({size for points in lines.values() for size, _ in points})
+        axes.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    grid[0, 0].set_ylabel(label)
+    handles = {text: line for axes in grid[0] for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), frameon=False, loc="outside lower center", ncols=len(names))
+    return figure
+
+
 def bars(groups: Mapping[str, Mapping[str, float | int]], *, title: str, label: str = "J&F") -> Figure:
     """A measure per sequence or attribute, a bar per method in each group.
 

@@ -134,11 +134,12 @@ def kept_bytes(config: ConfigDict) -> int:
 def test_the_moving_average_follows_the_parameters() -> None:
     model, optimizer = tiny_model(), optax.sgd(1.0)
     start = create_state(model, optimizer, whole(batch()), seed=0, ema=True)
-    one, _ = jax.jit(make_train_step(model, optimizer, ema_decay=0.9))(start, whole(batch()))
+    step = jax.jit(make_train_step(model, optimizer, ema_decay=0.9))
+    one, _ = step(start, whole(batch()))
     expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, start.params, one.params)  # (1 + 0) / (10 + 0)
     assert largest_difference(one.ema, expected) < 1e-6
     late = one.replace(step=jnp.int32(1000))
-    two, _ = jax.jit(make_train_step(model, optimizer, ema_decay=0.9))(late, whole(batch()))
+    two, _ = step(late, whole(batch()))
     expected = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, one.ema, two.params)
     assert largest_difference(two.ema, expected) < 1e-6
     with pytest.raises(InputError, match="ema_decay is 1.0; it lies between"):

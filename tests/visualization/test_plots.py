@@ -37,6 +37,18 @@ def test_curves_have_a_line_per_method_that_differs_in_more_than_colour() -> Non
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(series)
 
 
+def test_growth_draws_a_program_alike_in_all_panels() -> None:
+    panels = {"objects": {"a": [(1, 0.2), (3, 0.5)]}, "frames": {"b": [(1, 1.0), (20, 2.0)], "a": [(5, 0.3)]}}
+    first, second = plots.growth(panels, label="seconds").axes
+    (a,), (b, again) = first.get_lines(), second.get_lines()
+    np.testing.assert_allclose(a.get_ydata(), [0.2, 0.5])
+    np.testing.assert_allclose(b.get_xdata(), [1, 20])
+    assert (a.get_color(), a.get_marker()) == (again.get_color(), again.get_marker())
+    assert a.get_color() != b.get_color()
+    assert (first.get_xlabel(), first.get_ylabel(), second.get_xlabel()) == ("objects", "seconds", "frames")
+    assert [text.get_text() for text in first.figure.legends[0].get_texts()] == ["a", "b"]
+
+
 def test_the_first_two_colours_survive_a_grey_printer() -> None:
     assert abs(luminance(plots.COLOURS[0]) - luminance(plots.COLOURS[1])) > 0.05
     assert len(set(plots.COLOURS)) == len(plots.COLOURS)

@@ -1,0 +1,89 @@
+"""Makes docs/pictures/performance.jpg and its table of what benchmarks/inference.py printed.
+
+Command:   python docs/make_performance.py RESULT.json...
+Table:     docs/tables/measured_speed.csv, a row for each case of the files
+
+Each panel varies one thing and keeps the others at one object, five frames in memory, 854 x 480 and the policy `every_k`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from docs.make_pictures import keep
+from munet_jax.files import atomic_path
+from munet_jax.scripts import exit_code_of
+from munet_jax.visualization.plots import growth, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOCS = Path(__file__).parent
+FIELDS = ("network", "size", "objects", "memory", "policy", "convolutions", "seconds")
+USUAL = {"size": "854x480", "objects": 1, "memory": 5, "convolutions": "winograd"}
+NAMES = {"paper": "the paper's network", "lite": "light"}
+POLICIES = {"every_k": "", "adaptive": ", adaptive"}
+
+Case = dict[str, Any]
+
+
+def main() -> int:
+    """Write both; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", help="what benchmarks/inference.py printed")
+    options = parser.parse_args()
+    cases = [case for path in options.results for case in json.loads(path.read_text(encoding="utf-8"))["cases"]]
+    with atomic_path(DOCS / "tables" / "measured_speed.csv") as temporary:
+        write_table(temporary, cases)
+    with tempfile.TemporaryDirectory() as folder:
+        (drawn,) = save_figure(draw(cases), Path(folder) / "performance", ["png"])
+        keep(drawn, DOCS / "pictures" / "performance.jpg")
+    return 0
+
+
+def write_table(path: Path, cases: Iterable[Case]) -> None:
+    """A row for each case."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(cases)
+
+
+def draw(cases: Sequence[Case]) -> Figure:
+    """Seconds a frame by objects, by frames in memory and by megapixels."""
+    panels = {
+        "objects": lines(cases, "objects", ("every_k",)),
+        "frames in memory": lines(cases, "memory", tuple(POLICIES)),
+        "megapixels": lines(cases, "size", tuple(POLICIES)),
+    }
+    return growth(panels, label="seconds a frame")
+
+
+def lines(cases: Sequence[Case], varied: str, policies: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """By network and policy the points (varied, seconds) of the cases that are otherwise usual, in order."""
+    found: dict[str, dict[float, float]] = {}
+    for case in cases:
+        usual = all(case[name] == value for name, value in USUAL.items() if name != varied)
+        if usual and case["policy"] in policies:
+            line = found.setdefault(NAMES[case["network"]] + POLICIES[case["policy"]], {})
+            line[megapixels(case["size"]) if varied == "size" else case[varied]] = case["seconds"]
+    return {name: sorted(points.items()) for name, points in found.items() if len(points) > 1}
+
+
+def megapixels(size: str) -> float:
+    """Of 'WIDTHxHEIGHT'."""
+    width, height = map(int, size.split("x"))
+    return width * height / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main))
