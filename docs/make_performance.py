@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import sys
 import tempfile
@@ -41,11 +42,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", help="what benchmarks/inference.py printed")
     options = parser.parse_args()
-    cases = [case for path in options.results for case in json.loads(path.read_text(encoding="utf-8"))["cases"]]
+    runs = [json.loads(path.read_text(encoding="utf-8"))["cases"] for path in options.results]
     with atomic_path(DOCS / "tables" / "measured_speed.csv") as temporary:
-        write_table(temporary, cases)
+        write_table(temporary, itertools.chain(*runs))
     with tempfile.TemporaryDirectory() as folder:
-        (drawn,) = save_figure(draw(cases), Path(folder) / "performance", ["png"])
+        (drawn,) = save_figure(draw(runs), Path(folder) / "performance", ["png"])
         keep(drawn, DOCS / "pictures" / "performance.jpg")
     return 0
 
@@ -58,25 +59,38 @@ def write_table(path: Path, cases: Iterable[Case]) -> None:
         writer.writerows(cases)
 
 
-def draw(cases: Sequence[Case]) -> Figure:
+def draw(runs: Sequence[Sequence[Case]]) -> Figure:
     """Seconds a frame by objects, by frames in memory and by megapixels."""
     panels = {
-        "objects": lines(cases, "objects", ("every_k",)),
-        "frames in memory": lines(cases, "memory", tuple(POLICIES)),
-        "megapixels": lines(cases, "size", tuple(POLICIES)),
+        "objects": lines(runs, "objects", ("every_k",)),
+        "frames in memory": lines(runs, "memory", tuple(POLICIES)),
+        "megapixels": lines(runs, "size", tuple(POLICIES)),
     }
     return growth(panels, label="seconds a frame")
 
 
-def lines(cases: Sequence[Case], varied: str, policies: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """By network and policy the points (varied, seconds) of the cases that are otherwise usual, in order."""
+def lines(runs: Sequence[Sequence[Case]], varied: str, policies: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """By network and policy the points (varied, seconds) of the cases that are otherwise usual, in order.
+
+    A line is of one run, the first that has two of its points: the machine differs from run to run.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for run in runs:
+        for name, points in lines_of(run, varied, policies).items():
+            if len(points) > 1:
+                found.setdefault(name, sorted(points.items()))
+    return found
+
+
+def lines_of(run: Sequence[Case], varied: str, policies: Sequence[str]) -> dict[str, dict[float, float]]:
+    """The same of one run, whatever their number."""
     found: dict[str, dict[float, float]] = {}
-    for case in cases:
+    for case in run:
         usual = all(case[name] == value for name, value in USUAL.items() if name != varied)
         if usual and case["policy"] in policies:
             line = found.setdefault(NAMES[case["network"]] + POLICIES[case["policy"]], {})
             line[megapixels(case["size"]) if varied == "size" else case[varied]] = case["seconds"]
-    return {name: sorted(points.items()) for name, points in found.items() if len(points) > 1}
+    return found
 
 
 def megapixels(size: str) -> float:

@@ -54,8 +54,8 @@ def test_the_figure_has_a_line_for_each_thing_that_varies(tmp_path: Path) -> Non
         {"policy": "adaptive", "memory": 9},
     ]
     cases = [{**usual, **change, "seconds": 1.0 + number} for number, change in enumerate(changes)]
-    assert make_performance.lines(cases, "objects", ("every_k",)) == {"light": [(1, 1.0), (3, 2.0)]}
-    (name, points), *others = make_performance.lines(cases, "size", ("every_k", "adaptive")).items()
+    assert make_performance.lines([cases, cases[1:2]], "objects", ("every_k",)) == {"light": [(1, 1.0), (3, 2.0)]}
+    (name, points), *others = make_performance.lines([cases[:1], cases], "size", ("every_k", "adaptive")).items()
     assert (name, others) == ("light", [])  # one point is no line
     assert points == [(pytest.approx(0.102, abs=1e-3), 3.0), (pytest.approx(0.41, abs=1e-3), 1.0)]
     make_performance.write_table(tmp_path / "table.csv", cases)

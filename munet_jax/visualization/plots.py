@@ -93,6 +93,12 @@ def growth(panels: Mapping[str, Mapping[str, Sequence[tuple[float | int, float |
         axes.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
+    costs = [cost for lines in panels.values() for points in lines.values() for _, cost in points]
+    steps = [step * 10.0**power for power in range(-4, 6) for step in (1, 2, 5)]
+    shown = [step for step in steps if min(costs) / 2 < step < max(costs) * 2]
+    for axes in grid[0]:
+        axes.set_ylim(min(costs) / 1.3, max(costs) * 1.3)
+        axes.set_yticks(shown, [f"{step:g}" for step in shown])
     grid[0, 0].set_ylabel(label)
     handles = {text: line for axes in grid[0] for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), frameon=False, loc="outside lower center", ncols=len(names))
