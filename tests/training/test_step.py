@@ -163,7 +163,6 @@ def test_frozen_parts_stay_and_the_others_move() -> None:
         frozen_parameters(start.params, ["encoder"])
 
 
-@pytest.mark.slow  # a minute of compiling
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.slow  # a minute of compiling
 def test_bf16_compute_keeps_f32_parameters_and_about_the_same_loss() -> None:
