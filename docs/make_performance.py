@@ -1,7 +1,7 @@
 """Makes docs/pictures/performance.jpg and its table of what benchmarks/inference.py printed.
 
 Command:   python docs/make_performance.py RESULT.json...
-Table:     docs/tables/measured_speed.csv, a row for each case of the files
+Table:     docs/pictures/performance.csv, a row for each case of the files
 
 Each panel varies one thing and keeps the others at one object, five frames in memory, 854 x 480 and the policy `every_k`.
 """
@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("results", type=Path, nargs="+", help="what benchmarks/inference.py printed")
     options = parser.parse_args()
     runs = [json.loads(path.read_text(encoding="utf-8"))["cases"] for path in options.results]
-    with atomic_path(DOCS / "tables" / "measured_speed.csv") as temporary:
+    with atomic_path(DOCS / "pictures" / "performance.csv") as temporary:
         write_table(temporary, itertools.chain(*runs))
     with tempfile.TemporaryDirectory() as folder:
         (drawn,) = save_figure(draw(runs), Path(folder) / "performance", ["png"])
