@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOCS = Path(__file__).parent
-FIELDS = ("network", "size", "objects", "memory", "policy", "convolutions", "seconds")
-USUAL = {"size": "854x480", "objects": 1, "memory": 5, "convolutions": "winograd"}
+FIELDS = ("network", "size", "objects", "memory", "policy", "convolutions", "max_size", "seconds")
+USUAL = {"size": "854x480", "objects": 1, "memory": 5, "convolutions": "winograd", "max_size": 0}
 NAMES = {"paper": "the paper's network", "lite": "light"}
 POLICIES = {"every_k": "", "adaptive": ", adaptive"}
 

@@ -14,7 +14,7 @@ def steady_heap() -> bool:
 
     XLA takes a program's temporaries anew at every call. glibc gives blocks above 32 MB back to the system as soon as they are
     free, so each call begins with the system clearing their pages: 80 MB of a frame of the light network at 480 x 854, 4 to 10 GB
-    of a training step of protocol 1 (a sixth of its time). And the several heaps of a process with threads fragment: its peak
+    of a training step of protocol 1 (a seventh of its time). And the several heaps of a process with threads fragment: its peak
     grew by 3 to 7 % over some hundred frames, with every array accounted for.
     """
     library = _glibc()

@@ -45,6 +45,7 @@ def test_the_figure_has_a_line_for_each_thing_that_varies(tmp_path: Path) -> Non
         "memory": 5,
         "policy": "every_k",
         "convolutions": "winograd",
+        "max_size": 0,
     }
     changes = [
         {},
@@ -52,6 +53,7 @@ def test_the_figure_has_a_line_for_each_thing_that_varies(tmp_path: Path) -> Non
         {"size": "427x240"},
         {"objects": 3, "size": "427x240"},
         {"policy": "adaptive", "memory": 9},
+        {"size": "1280x720", "max_size": 320},
     ]
     cases = [{**usual, **change, "seconds": 1.0 + number} for number, change in enumerate(changes)]
     assert make_performance.lines([cases, cases[1:2]], "objects", ("every_k",)) == {"light": [(1, 1.0), (3, 2.0)]}
@@ -59,7 +61,7 @@ def test_the_figure_has_a_line_for_each_thing_that_varies(tmp_path: Path) -> Non
     assert (name, others) == ("light", [])  # one point is no line
     assert points == [(pytest.approx(0.102, abs=1e-3), 3.0), (pytest.approx(0.41, abs=1e-3), 1.0)]
     make_performance.write_table(tmp_path / "table.csv", cases)
-    assert (tmp_path / "table.csv").read_text().splitlines()[2] == "lite,854x480,3,5,every_k,winograd,2.0"
+    assert (tmp_path / "table.csv").read_text().splitlines()[2] == "lite,854x480,3,5,every_k,winograd,0,2.0"
 
 
 @pytest.mark.slow

@@ -89,9 +89,9 @@ class MUNet(nn.Module):
         """What a frame's memory will want of Enc-Q beside its key: F_s, or nothing (the paper's Enc-R)."""
         return frame.features.res4 if self.reference_encoder.takes_semantic else None
 
-    def first_key(self, frame: Encoded, inside: Inside | None = None) -> Float[Array, "b h w k"]:
+    def first_key(self, frame: Encoded) -> Float[Array, "b h w k"]:
         """Query key of a frame that has no frame before it: it is its own neighbour."""
-        return self.query(frame, frame.reduced, inside).key
+        return self.query(frame, frame.reduced).key
 
     def match(self, query: Query, bank: Bank, objects: ObjectValid, previous_masks: ObjectMasks) -> ClassLogits:
         """Read the memory, decode each object, aggregate: `read` and `decode` in one.

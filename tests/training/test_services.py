@@ -169,7 +169,7 @@ def finish(processes: list[subprocess.Popen[str]], code: int = 0) -> list[str]:
 SGD_LIKE = ("--config.train.batch_size=4", "--config.train.steps=2", "--config.optimizer.learning_rate=1e-3")
 
 
-@pytest.mark.slow  # six processes; the next test has two on every run
+@pytest.mark.slow  # five processes; the next test has two on every run
 def test_two_processes_with_two_devices_equal_one_with_four(tmp_path: Path) -> None:
     finish(start_processes(tmp_path / "one", [4], *SGD_LIKE))
     finish(start_processes(tmp_path / "two", [2, 2], *SGD_LIKE))
