@@ -62,7 +62,8 @@ class Conv(nn.Module):
 def parameter(module: nn.Module, name: str, start: Callable[..., Array], shape: tuple[int, ...]) -> Any:
     """What `module.param(name, start, shape)` gives.
 
-    That traces `start` at each call only to learn its shape, which was nearly half of the time that tracing took (the light network, profiled).
+    That traces `start` at each call only to learn its shape, which was nearly half of the time that tracing
+    took (the light network, profiled).
     """
     value = module.get_variable("params", name)
     return value if value is not None and value.shape == shape else module.param(name, start, shape)
