@@ -26,11 +26,12 @@ AGAIN = flags.DEFINE_bool(
 
 def main(_: list[str]) -> None:
     """Evaluate the split that the config names."""
+    from munet_jax.commands.scripts import read_config
     from munet_jax.evaluation.run import evaluate
-    from munet_jax.heap import steady_heap
-    from munet_jax.scripts import read_config
+    from munet_jax.report.of_evaluation import report_drawer
+    from munet_jax.runtime.malloc import tune_malloc
 
-    steady_heap()
+    tune_malloc()
     config = read_config(CONFIG, DATA_ROOT.value, training=False)
     evaluate(
         config,
@@ -39,13 +40,13 @@ def main(_: list[str]) -> None:
         weights=WEIGHTS.value,
         folder=FOLDER.value,
         submission=ZIP.value,
-        report=REPORT.value,
+        report=report_drawer() if REPORT.value else None,
         again=AGAIN.value,
     )
 
 
 if __name__ == "__main__":
-    from munet_jax.scripts import run
+    from munet_jax.commands.scripts import run
 
     flags.mark_flags_as_required(["config", "workdir"])
     run(main)

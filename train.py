@@ -17,13 +17,13 @@ PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "The number of proce
 
 def main(_: list[str]) -> None:
     """Train, then score where the config asks for it."""
+    from munet_jax.commands.scripts import read_config
     from munet_jax.evaluation.run import evaluate
-    from munet_jax.heap import steady_heap
-    from munet_jax.scripts import read_config
+    from munet_jax.runtime.malloc import tune_malloc
     from munet_jax.training.distributed import is_writer, start
     from munet_jax.training.loop import train
 
-    steady_heap()
+    tune_malloc()
     start(COORDINATOR.value, PROCESS_ID.value, PROCESS_COUNT.value)
     config, workdir = read_config(CONFIG, DATA_ROOT.value), Path(WORKDIR.value)
     train(config, workdir)
@@ -32,7 +32,7 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from munet_jax.scripts import run
+    from munet_jax.commands.scripts import run
 
     flags.mark_flags_as_required(["config", "workdir"])
     run(main)

@@ -28,11 +28,11 @@ import munet_jax
 from benchmarks.common import Ceiling, first_mask, machine, median, moving_picture, peak_bytes, random_variables
 from configs import common
 from munet_jax.commands.weights import frame_size
-from munet_jax.compiles import DeviceJit
-from munet_jax.heap import steady_heap
 from munet_jax.inference import VideoSegmenter, stream
 from munet_jax.models import create_model
 from munet_jax.models.memory import FIRST_SLOT, EveryK, MemoryBank
+from munet_jax.runtime.jit import DeviceJit
+from munet_jax.runtime.malloc import tune_malloc
 
 STEPS = ("query_step", "memorise_step")
 
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--convolutions", nargs="+", choices=("winograd", "direct"), default=["winograd"])
     parser.add_argument("--max-size", type=int, nargs="+", default=[0], help="short side that is worked on; 0: any")
     options = parser.parse_args()
-    steady_heap()
+    tune_malloc()
     ceiling = Ceiling()
     chosen = (
         options.networks, options.sizes, options.objects, options.memory, options.policies, options.convolutions,

@@ -23,7 +23,7 @@ from munet_jax.data.clips import ClipOptions
 from munet_jax.data.davis import DavisSource
 from munet_jax.data.loader import Part, make_loader
 from munet_jax.data.sampling import ClipIndex
-from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource
 
 THREADS, BATCH, LENGTH, SIZE = 2, 4, 6, (400, 400)
 

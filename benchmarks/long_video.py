@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.common import first_mask, peak_bytes, random_variables
 from configs import common
 from munet_jax.commands.weights import frame_size
-from munet_jax.heap import steady_heap
 from munet_jax.inference import VideoSegmenter
 from munet_jax.models import create_model
+from munet_jax.runtime.malloc import tune_malloc
 
 TURNS = 15
 SETTLE = 10  # frames: two of them go to memory to stay
@@ -62,7 +62,7 @@ def main() -> None:
     if options.capacity:
         config.inference.memory_capacity = config.inference.adaptive.capacity = options.capacity
     model = create_model(config.model)
-    steady_heap()
+    tune_malloc()
     variables = random_variables(model)
     segmenter = VideoSegmenter(model, variables, config)
     picture = np.random.default_rng(0).integers(0, 256, (*options.size, 3), np.uint8)

@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import Ceiling, machine, median, seconds_of
 from munet_jax.commands.weights import frame_size
-from munet_jax.compiles import device_jit
-from munet_jax.heap import steady_heap
 from munet_jax.models.aggregation import STRIDE
 from munet_jax.models.mu_layer import MULayer
 from munet_jax.models.reading import Memory, read, read_and_count
+from munet_jax.runtime.jit import device_jit
+from munet_jax.runtime.malloc import tune_malloc
 
 ROOT = Path(__file__).parents[1]
 FEATURES, KEY, VALUE = 1024, 128, 512
@@ -112,7 +112,7 @@ def start_seconds(repeats: int) -> dict[str, float]:
     programs = {
         "import munet_jax": ["-c", "import munet_jax"],
         "import munet_jax.inference": ["-c", "import munet_jax.inference"],
-        "munet --help": ["-m", "munet_jax.cli", "--help"],
+        "munet --help": ["-m", "munet_jax.commands.cli", "--help"],
     }
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(repeats):
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=["lite", "paper"], help="whose compile time is measured")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    steady_heap()
+    tune_malloc()
     height, width = (-(-length // STRIDE) for length in options.size)
     rng = np.random.default_rng(0)
     cases = motion_cases((height, width), rng) | read_cases(height * width, options.frames, rng)

@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.common import random_variables, training_parts
 from configs import common
 from munet_jax.commands.weights import frame_size
-from munet_jax.compiles import CPU_OPTIONS
-from munet_jax.inference.geometry import create_geometry
 from munet_jax.inference.stream import create_settings, memorise_step, query_step
+from munet_jax.inference.views import create_geometry
 from munet_jax.models import create_model
+from munet_jax.runtime.jit import CPU_OPTIONS
 from munet_jax.training.step import abstract_batch, make_train_step
 
 SHARE = 0.4  # of the peak, that convolutions of this size reach

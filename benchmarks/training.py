@@ -23,14 +23,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import Ceiling, median, peak_bytes, training_parts
-from munet_jax.heap import steady_heap
+from munet_jax.runtime.malloc import tune_malloc
 from munet_jax.training.parallel import AXIS, compile_step, replicate, split_batch
 from munet_jax.training.step import abstract_batch, make_train_step
 
 
 def measure(name: str, devices: int, batch: int, steps: int) -> dict[str, Any]:
     """In this process: medians of `steps` steps after the first."""
-    steady_heap()
+    tune_malloc()
     config, model, optimizer, state = training_parts(name)
     shapes = abstract_batch(config, batch)
     rng = np.random.default_rng(0)

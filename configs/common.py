@@ -5,8 +5,8 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from munet_jax.data.still_motion import StillMotionConfig
-from munet_jax.data.synthetic import SyntheticConfig
-from munet_jax.inference_options import default_options
+from munet_jax.data.synthetic.videos import SyntheticConfig
+from munet_jax.inference.options import default_options
 
 FORMS = ("", "small")
 
@@ -157,7 +157,7 @@ def get_config() -> ConfigDict:
     config.train.validate_every = 0  # steps between looks at the held-out videos; 0: never
     config.train.tensorboard = False  # needs the extra 'tensorboard'
 
-    config.inference = default_options()  # munet_jax/inference_options.py says what each field does
+    config.inference = default_options()  # munet_jax/inference/options.py says what each field does
 
     config.evaluation = source("davis", "val")
     config.evaluation.merge_objects = False  # DAVIS-2016: all objects are one

@@ -17,6 +17,6 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any], Any
     Raises:
       InputError: there is no such file or run, or it is not one of this package.
     """
-    from munet_jax.training.export import load_weights  # takes seconds: jax and Orbax
+    from munet_jax.checkpoints.load import load as load_network  # takes a second: jax and flax
 
-    return load_weights(name_or_path)
+    return load_network(name_or_path)

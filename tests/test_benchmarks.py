@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import predicted
-from docs import make_performance
+from docs.tools import make_performance
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from configs import ablation, common, protocol2_davis_youtube
-from munet_jax.errors import InputError
+from munet_jax.commands.scripts import parse_config
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
-from munet_jax.scripts import parse_config
+from munet_jax.runtime.errors import InputError
 from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 

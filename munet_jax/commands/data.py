@@ -10,8 +10,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from munet_jax.commands.problems import tell
-from munet_jax.errors import InputError
-from munet_jax.scripts import parse_config
+from munet_jax.commands.scripts import parse_config
+from munet_jax.runtime.errors import InputError
 
 SHEET_CLIPS = 8
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from munet_jax.commands.segment import add_weights, told_on_stderr
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 
 def add(commands: Any) -> None:
@@ -30,10 +30,10 @@ def run_demo(options: argparse.Namespace, _: Sequence[str]) -> int:
         missing = "--mask FILE, the label map of its first frame" if options.source else "the video that the mask is of"
         raise InputError(f"munet demo: {missing} is missing; without both it shows a clip of its own")
 
-    from munet_jax.demo import demonstrate
-    from munet_jax.heap import steady_heap
+    from munet_jax.commands.demonstration import demonstrate
+    from munet_jax.runtime.malloc import tune_malloc
 
-    steady_heap()
+    tune_malloc()
     with told_on_stderr():
         demonstrate(options.weights, options.source, options.mask, options.out, overwrite=options.overwrite)
     return 0

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from munet_jax.commands.problems import EXIT_PROBLEMS, tell
-from munet_jax.commands.scoring import add_truth, score_folder
-from munet_jax.errors import InputError
+from munet_jax.commands.score import add_truth, score_folder
 from munet_jax.evaluation.results_files import name_and_path
-from munet_jax.files import writing_to
+from munet_jax.runtime.atomic_files import writing_to
+from munet_jax.runtime.errors import InputError
 
 # What the figures and the page call other rows.
 TAKEN = ("annotation", "truth")
@@ -59,9 +59,9 @@ def pixel(text: str) -> tuple[int, int]:
 
 def run_report(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet report`."""
-    from munet_jax.evaluation.report import ReportOptions, make_report, read_attributes, require_libraries
-    from munet_jax.evaluation.report_data import mean_scores, sequences_in_trees
     from munet_jax.evaluation.scoring import frame_rows
+    from munet_jax.report.make import ReportOptions, make_report, read_attributes, require_libraries
+    from munet_jax.report.sequences import mean_scores, sequences_in_trees
 
     require_libraries()
     if options.pixel is not None and options.weights is None:
@@ -108,7 +108,7 @@ def name_folders(given: Sequence[str]) -> dict[str, Path]:
 def map_reader(weights: Path) -> Any:
     """What a network sees between two frames."""
     import munet_jax
-    from munet_jax.inference.motion import motion_maps
+    from munet_jax.inference.maps import motion_maps
 
     model, variables, config = munet_jax.load(weights)
     return lambda before, frame: motion_maps(model, variables, config, before, frame)

@@ -72,12 +72,12 @@ def add_weights(command: argparse.ArgumentParser) -> None:
 def run_segment(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet segment`."""
     import munet_jax
-    from munet_jax.heap import steady_heap
-    from munet_jax.inference.files import say, segment_files
-    from munet_jax.inference.results_folder import Options
+    from munet_jax.inference.files.job import say, segment_files
+    from munet_jax.inference.files.output_folder import Options
     from munet_jax.inference.segmenter import VideoSegmenter
+    from munet_jax.runtime.malloc import tune_malloc
 
-    steady_heap()
+    tune_malloc()
     model, variables, config = munet_jax.load(options.weights)
     for name in [*(name for name, _, _ in INFERENCE_OPTIONS), "memory_policy", "flip", "scales"]:
         value = getattr(options, name)

@@ -47,7 +47,7 @@ def frame_size(text: str) -> tuple[int, int]:
 
 def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet convert`."""
-    from munet_jax.convert.files import convert, convert_back
+    from munet_jax.convert.backbone_files import convert, convert_back
 
     if options.to_pytorch:
         convert_back(options.source, options.target)
@@ -59,7 +59,7 @@ def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
 
 def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet export-weights`."""
-    from munet_jax.training.export import export_weights
+    from munet_jax.checkpoints.runs import export_weights
 
     step = export_weights(options.workdir, options.target, options.step)
     print(f"written:  {options.target} (step {step})")

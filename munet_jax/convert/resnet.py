@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
 Tree = dict[str, Any]

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.images import describe_size, image_size, list_images, natural_key
 from munet_jax.data.masks import IGNORE, read_mask
-from munet_jax.errors import InputError
 from munet_jax.host_types import LabelMap
+from munet_jax.runtime.errors import InputError
 
 THREADS = 4
 

@@ -18,8 +18,8 @@ from munet_jax.data.clips import Video
 from munet_jax.data.images import read_image
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.trees import is_unsafe
-from munet_jax.errors import InputError
 from munet_jax.host_types import Image, LabelMap
+from munet_jax.runtime.errors import InputError
 
 MAX_OBJECTS = 254
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from munet_jax.data.trees import TreeSource, is_unsafe, list_video
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 YEARS = ("2016", "2017")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from munet_jax.data.images import natural_key
 from munet_jax.data.trees import TreeSource, list_video
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 _FOLDERS = (("JPEGImages", "Annotations"), ("images", "masks"))
 

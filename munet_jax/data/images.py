@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
-from munet_jax.errors import InputError
 from munet_jax.host_types import Image
+from munet_jax.runtime.errors import InputError
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # more than 8 bits in a channel

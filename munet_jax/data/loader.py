@@ -18,7 +18,7 @@ from absl import logging
 
 from munet_jax.data.clips import ClipOptions, ClipSource
 from munet_jax.data.sampling import ClipIndex, Sample, sample_clip
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 Batch = dict[str, np.ndarray]
 

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image as PILImage
 
 from munet_jax.data.images import WIDE_MODES, open_image
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
 from munet_jax.host_types import Image, LabelMap, UInt8
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 
 IGNORE = 255
 SOFT_THRESHOLD = 128

@@ -14,8 +14,8 @@ from munet_jax.data.masks import IGNORE
 from munet_jax.data.objects import pick_objects, slots_by_id
 from munet_jax.data.stills import Frames, StillMover
 from munet_jax.data.transforms import Matrix, draw_affine, draw_crop, jitter_colours, warp_image, warp_labels
-from munet_jax.errors import InputError
 from munet_jax.host_types import Image, LabelMap
+from munet_jax.runtime.errors import InputError
 
 Sample = dict[str, np.ndarray]
 

@@ -15,9 +15,9 @@ from munet_jax.data.loader import Part
 from munet_jax.data.static import LAYOUTS, StaticSource
 from munet_jax.data.stills import FramesAsStills
 from munet_jax.data.subsets import split_off
-from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource
 from munet_jax.data.youtube_vos import YouTubeVosSource
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 MIX = "mix"
 STATIC = "static"

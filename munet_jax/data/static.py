@@ -13,8 +13,8 @@ from munet_jax.data.clips import Video
 from munet_jax.data.images import list_images, read_image
 from munet_jax.data.masks import read_mask, read_soft_mask
 from munet_jax.data.trees import is_unsafe, require_size
-from munet_jax.errors import InputError
 from munet_jax.host_types import Image, LabelMap
+from munet_jax.runtime.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from munet_jax.data.transforms import Matrix, affine
-from munet_jax.errors import InputError
 from munet_jax.host_types import Float
+from munet_jax.runtime.errors import InputError
 
 _BEND = 0.5  # of a path's middle, relative to its end
 

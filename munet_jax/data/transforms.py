@@ -14,8 +14,8 @@ import math
 import numpy as np
 from PIL import Image as PILImage
 
-from munet_jax.errors import InputError
 from munet_jax.host_types import BinaryMask, Bool, Float, Image, LabelMap, UInt8
+from munet_jax.runtime.errors import InputError
 
 Matrix = Float[np.ndarray, "3 3"]
 ColourMatrix = Float[np.ndarray, "3 4"]

@@ -15,8 +15,8 @@ import numpy as np
 from munet_jax.data.clips import Video
 from munet_jax.data.images import describe_size, image_size, list_images, natural_key, read_image
 from munet_jax.data.masks import read_mask
-from munet_jax.errors import InputError
 from munet_jax.host_types import Image, LabelMap
+from munet_jax.runtime.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
 from munet_jax.host_types import Image
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 
 REPAIR = "copy it again, or repair it with: ffmpeg -i BROKEN -c copy FIXED"
 

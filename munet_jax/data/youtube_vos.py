@@ -19,7 +19,7 @@ from typing import Any
 from munet_jax.data.images import natural_key
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.trees import TreeSource, VideoFiles, is_unsafe, list_video
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 FRAMES = ("annotated", "all")
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from munet_jax.data.images import natural_key
-from munet_jax.errors import InputError
 from munet_jax.evaluation.results_files import check_comparable, is_number, name_and_path, read_results
 from munet_jax.evaluation.scoring import write_results
+from munet_jax.runtime.errors import InputError
 
 __all__ = [
     "Comparison",

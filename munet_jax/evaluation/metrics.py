@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from munet_jax.errors import InputError
 from munet_jax.host_types import LabelMap, UInt8
+from munet_jax.runtime.errors import InputError
 
 IGNORE = 255
 """The id that label maps use for 'do not score'; never an object."""

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from munet_jax.errors import InputError
 from munet_jax.host_types import BinaryMask, Float
+from munet_jax.runtime.errors import InputError
 
 POINTS = 100
 

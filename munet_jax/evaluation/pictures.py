@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.masks import read_mask
 from munet_jax.host_types import Image, LabelMap
-from munet_jax.inference.motion import motion_maps
+from munet_jax.inference.maps import motion_maps
 from munet_jax.models import MUNet
 from munet_jax.visualization.figures import motion_figure
 from munet_jax.visualization.overlays import overlay_labels, save_gif, save_png, strip

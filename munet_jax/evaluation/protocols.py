@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 MERGED_OBJECT = 1
 """The id that all objects together are reported under."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from munet_jax.data.images import list_images, natural_key
 from munet_jax.data.youtube_vos import read_meta
-from munet_jax.errors import InputError
 from munet_jax.evaluation.protocols import Protocol
+from munet_jax.runtime.errors import InputError
 
 MOST_NAMED = 3  # of a sequence's frames that have the same fault; their number is told too
 

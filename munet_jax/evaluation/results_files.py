@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from munet_jax.data.images import natural_key
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 EVALUATION_FOLDER = "evaluation"
 RESULTS_FILE = "results.json"

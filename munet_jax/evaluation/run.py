@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import munet_jax
+from munet_jax.checkpoints.orbax_manager import NEWEST
+from munet_jax.checkpoints.runs import trained_variables
+from munet_jax.checkpoints.weight_file import find_weights, read_weights
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
-from munet_jax.errors import InputError
 from munet_jax.evaluation.pictures import FOLDER as PICTURES
 from munet_jax.evaluation.pictures import draw_pictures
 from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
-from munet_jax.evaluation.report import ReportOptions, make_report, require_libraries
-from munet_jax.evaluation.report_data import mean_scores, sequences_of_source
 from munet_jax.evaluation.score import RESULTS_FILE, YOUTUBE_VOS_MEASURES, seen_categories
 from munet_jax.evaluation.scoring import (
     SequenceScore,
@@ -36,17 +36,15 @@ from munet_jax.evaluation.scoring import (
 )
 from munet_jax.evaluation.split import DONE, MASKS, GivenObjects, segment_split, speed
 from munet_jax.evaluation.submission import SUBMISSION_FILE, layout_of, write_submission
-from munet_jax.files import atomic_path, exclusive, writing_to
-from munet_jax.inference.motion import motion_maps
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
-from munet_jax.training.checkpoints import NEWEST
-from munet_jax.training.restore import trained_variables
-from munet_jax.weights import find_weights, read_weights
+from munet_jax.runtime.atomic_files import atomic_path, exclusive, writing_to
+from munet_jax.runtime.errors import InputError
 
 FOLDER, REPORT = "evaluation", "report"
 MADE_WITH = ".made_with.json"
 SCORING_THREADS = 4
+DrawReport = Callable[[ClipSource, Mapping[str, Any], Path, tuple[MUNet, Any, ConfigDict]], Path]
 
 
 def evaluate(
@@ -57,13 +55,13 @@ def evaluate(
     weights: str = "",
     folder: str = FOLDER,
     submission: bool = False,
-    report: bool = False,
+    report: DrawReport | None = None,
     again: bool = False,
 ) -> dict[str, Any]:
     """Segment the split of `config.evaluation` with a trained model, score it, and leave everything in the workdir.
 
     Writes workdir/<folder>/: masks/<video>/<frame>.png, results.json, and pictures of some videos; with `submission` also
-    submission.zip, with `report` also report/ (figures and a page). What another checkpoint or config left there is
+    submission.zip, with `report` also report/. What another checkpoint or config left there is
     removed. A split whose masks are not public has no scores: results.json then says so.
 
     Args:
@@ -73,7 +71,7 @@ def evaluate(
       weights: a shipped name, such as 'lite', or a file of weights, in place of a checkpoint; `config.model` is then not used.
       folder: of the workdir, for the results.
       submission: whether to pack the masks as the benchmark's server wants them.
-      report: whether to draw figures and a page of all videos (extra 'report').
+      report: draws figures and a page of all videos from source, results, folder and network; gives the page's path.
       again: segment videos again that an earlier call with the same checkpoint and config finished.
 
     Returns:
@@ -85,8 +83,6 @@ def evaluate(
     """
     source = create_source(config.evaluation)
     layout = layout_of(config.evaluation) if submission else None
-    if report:
-        require_libraries()
     if weights:
         variables, trained, step = read_weights(find_weights(weights))
         config = with_model(config, trained)
@@ -109,8 +105,8 @@ def evaluate(
             for path in draw_pictures(source, index, target / MASKS, target, network)
         ]
         tell(results, target, pictures)
-        if report:
-            print(f"report:   {draw_report(source, results, target, network)}")
+        if report is not None:
+            print(f"report:   {report(source, results, target, network)}")
         if layout is not None:
             print(f"zip:      {write_submission(layout, target / MASKS, target / SUBMISSION_FILE)} (verified)")
     return results
@@ -245,24 +241,6 @@ def given_masks(source: ClipSource, index: int, protocol: Protocol) -> Iterator[
 def brief(summary: Mapping[str, Any]) -> dict[str, float]:
     """J, F and J&F alone."""
     return {key: summary[key] for key in ("J", "F", "J&F")}
-
-
-def draw_report(
-    source: ClipSource, results: Mapping[str, Any], folder: Path, network: tuple[MUNet, Any, ConfigDict]
-) -> Path:
-    """The report of an evaluation, with what the network sees of motion; its page."""
-    name = f"MUNet, step {results['step']}"
-    scores = mean_scores(results.get("frames", []))
-    paths = make_report(
-        sequences_of_source(source, folder / MASKS, name, scores),
-        {name: results},
-        folder / REPORT,
-        ReportOptions(),
-        title=f"Evaluation on {source.name}",
-        notes=(f"checkpoint: step {results['step']}", f"protocol {results['protocol']}"),
-        maps=lambda before, frame: motion_maps(*network, before, frame),
-    )
-    return paths[0]
 
 
 def tell(results: Mapping[str, Any], folder: Path, pictures: list[Path]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from munet_jax.data.youtube_vos import read_meta
-from munet_jax.errors import InputError
 from munet_jax.evaluation.protocols import YOUTUBE_VOS, Protocol
 from munet_jax.evaluation.result_trees import list_results
 from munet_jax.evaluation.score_files import score_files
@@ -22,7 +21,8 @@ from munet_jax.evaluation.scoring import (
     summarise,
     write_results,
 )
-from munet_jax.files import atomic_path, writing_to
+from munet_jax.runtime.atomic_files import atomic_path, writing_to
+from munet_jax.runtime.errors import InputError
 
 RESULTS_FILE, OBJECTS_FILE, FRAMES_FILE = "results.json", "objects.csv", "frames.csv"
 YOUTUBE_VOS_MEASURES = ("J_seen", "J_unseen", "F_seen", "F_unseen", "G")

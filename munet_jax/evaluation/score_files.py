@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from munet_jax.data.masks import holds_ids, read_mask
-from munet_jax.errors import InputError
 from munet_jax.evaluation.metrics import objects_in
 from munet_jax.evaluation.protocols import Protocol, objects_of
 from munet_jax.evaluation.result_trees import MOST_NAMED, ResultSequence
 from munet_jax.evaluation.scoring import FrameScores, SequenceScore, assemble, score_frame
+from munet_jax.runtime.errors import InputError
 
 CHUNK = 16  # frames: small enough that the last chunks end at nearly the same time
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from munet_jax.errors import InputError
 from munet_jax.evaluation.metrics import IGNORE, object_scores, objects_in, statistics
 from munet_jax.evaluation.protocols import DAVIS2017, MERGED_OBJECT, Protocol, objects_of
-from munet_jax.files import atomic_path
 from munet_jax.host_types import Float, LabelMap, UInt8
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 
 MEASURES = ("J", "F", "J&F", "J_recall", "J_decay", "F_recall", "F_decay")
 

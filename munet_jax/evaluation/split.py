@@ -17,16 +17,16 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from munet_jax.ahead import ahead
-from munet_jax.compiles import COMPILES
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import write_mask
-from munet_jax.errors import InputError
 from munet_jax.evaluation.metrics import objects_in
 from munet_jax.evaluation.protocols import Protocol
-from munet_jax.files import atomic_path, remove_temporaries
 from munet_jax.host_types import LabelMap
 from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.runtime.atomic_files import atomic_path, remove_temporaries
+from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.jit import COMPILES
+from munet_jax.runtime.prefetch import prefetch
 
 MASKS = "masks"
 DONE = ".segmented"  # a JSON file per video that is segmented
@@ -168,7 +168,7 @@ def segment_video(
     folder.mkdir(parents=True)
     segmenter.reset()
     given, timing = GivenObjects(source, index, protocol), Timing()
-    frames = ahead(source.frame(index, number) for number in range(len(video.frame_names)))
+    frames = prefetch(source.frame(index, number) for number in range(len(video.frame_names)))
     for number, name in enumerate(video.frame_names):
         if stop():
             break

@@ -16,10 +16,10 @@ from munet_jax.data.clips import ClipSource
 from munet_jax.data.images import describe_size, open_image
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
-from munet_jax.errors import InputError
 from munet_jax.evaluation.metrics import objects_in
 from munet_jax.evaluation.result_trees import MOST_NAMED
-from munet_jax.files import atomic_path
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 
 SUBMISSION_FILE = "submission.zip"
 _FOLDERS = {"davis": "", "youtube_vos": "Annotations/"}

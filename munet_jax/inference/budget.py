@@ -11,13 +11,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from munet_jax.errors import InputError
-from munet_jax.inference.geometry import Geometry
 from munet_jax.inference.stream import Settings
+from munet_jax.inference.views import Geometry
 from munet_jax.models import MUNet
 from munet_jax.models.aggregation import STRIDE
 from munet_jax.models.encoders import LightReferenceEncoder
 from munet_jax.models.memory import FRAME_BUCKETS, EveryK
+from munet_jax.runtime.errors import InputError
 
 F32 = 4
 GIGA = 1e9

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from ml_collections import ConfigDict
 
-from munet_jax.errors import InputError
-from munet_jax.inference_options import MOST_OBJECTS
+from munet_jax.inference.options import MOST_OBJECTS
 from munet_jax.models.aggregation import STRIDE
+from munet_jax.runtime.errors import InputError
 
 
 def check_options(config: ConfigDict) -> None:

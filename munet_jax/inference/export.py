@@ -14,14 +14,14 @@ from jax import export
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
-from munet_jax.inference.geometry import working_size
 from munet_jax.inference.segmenter import slot_bucket
 from munet_jax.inference.stream import create_settings
+from munet_jax.inference.views import working_size
 from munet_jax.models import MUNet
 from munet_jax.models.aggregation import STRIDE, object_probabilities
 from munet_jax.models.memory import FIRST_SLOT, PREVIOUS_SLOT, EveryK, MemoryBank, init_bank
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 SUFFIX = ".stablehlo"

@@ -11,7 +11,7 @@ import numpy as np
 
 from munet_jax.array_types import Array, Float
 from munet_jax.data.masks import IGNORE
-from munet_jax.inference_options import MOST_OBJECTS
+from munet_jax.inference.options import MOST_OBJECTS
 
 OUTPUTS = ("labels", "probabilities", "uncertainty", "displacement", "attention")
 

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from munet_jax.array_types import Float
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
 from munet_jax.inference.prediction import Prediction, label_dtype
 from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 
 DIRECTIONS = ("forward", "backward", "both")
 SPILLED_OUTPUTS = ("labels", "probabilities")

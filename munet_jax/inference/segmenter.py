@@ -14,20 +14,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
-from munet_jax.compiles import COMPILES
 from munet_jax.data.masks import IGNORE
-from munet_jax.errors import InputError
-from munet_jax.heap import trim_heap
 from munet_jax.inference.budget import check_budget
 from munet_jax.inference.checks import check_frame, check_mask, check_options
-from munet_jax.inference.geometry import Geometry, create_geometry, fit_frame, fit_masks, map_to_source, masks_to_source
+from munet_jax.inference.options import MOST_OBJECTS
 from munet_jax.inference.prediction import OUTPUTS, Prediction, impose, label_dtype, winner
 from munet_jax.inference.saved_state import pack_stream, unpack_stream
 from munet_jax.inference.stream import Step, Stream, create_settings
-from munet_jax.inference_options import MOST_OBJECTS
+from munet_jax.inference.views import Geometry, create_geometry, fit_frame, fit_masks, map_to_source, masks_to_source
 from munet_jax.models import MUNet
 from munet_jax.models.memory import FRAME_BUCKETS, EveryK
 from munet_jax.models.prepare import prepare
+from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.jit import COMPILES
+from munet_jax.runtime.malloc import trim_malloc
 
 # Object slots are padded up to these, above the last to its multiples, so that a new object seldom compiles anything.
 OBJECT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -112,7 +112,7 @@ class VideoSegmenter:
         prediction = self._step(frame, mask, given, known, new, outputs)
         self._whole = True
         if COMPILES.count > compiled:
-            trim_heap()
+            trim_malloc()
             self._log_compilation(COMPILES.count - compiled, time.perf_counter() - start, before)
         return prediction
 

@@ -11,15 +11,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import AnyMap, Array, CostVolume, Displacement, Float, Inside
-from munet_jax.compiles import device_jit
-from munet_jax.errors import InputError
-from munet_jax.inference.geometry import Geometry
+from munet_jax.inference.views import Geometry
 from munet_jax.models import MUNet
 from munet_jax.models.adaptive_memory import Adaptive, AdaptiveBank
 from munet_jax.models.aggregation import STRIDE, inside_cells, inside_mask, object_probabilities
 from munet_jax.models.memory import Bank, EveryK, MemoryBank, keep_objects, more_objects
 from munet_jax.models.mu_layer import displacement, near_best
 from munet_jax.models.munet import Encoded, Query
+from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.jit import device_jit
 
 POLICIES = ("every_k", "adaptive")
 Policy: TypeAlias = EveryK | Adaptive

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
-from munet_jax.errors import InputError
 from munet_jax.models.decoder import Decoder
 from munet_jax.models.efficientnet import EfficientNetLite0
 from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, ReferenceEncoder
@@ -18,6 +17,7 @@ from munet_jax.models.memory import KeyValue, Matcher
 from munet_jax.models.mu_layer import MATCHINGS, OUTSIDES, MULayer
 from munet_jax.models.munet import MUNet
 from munet_jax.models.resnet import BLOCKS, NORMS, ResNet
+from munet_jax.runtime.errors import InputError
 
 # Where a remembered frame's key comes from: Enc-R, one per object (the paper), or the key that the frame asked with.
 MEMORY_KEYS = ("reference", "query")
@@ -96,6 +96,13 @@ def init_variables(model: MUNet, seed: int, *, frames: Any, masks: Any, objects:
         return initialise(key)
     options = QUICK_COMPILE if jax.default_backend() == "cpu" else None
     return jax.jit(initialise, compiler_options=options)(key)
+
+
+def variable_shapes(model: MUNet) -> Any:
+    """Shapes of the parameters and statistics; those of no network depend on the size of its frames."""
+    shape = jax.ShapeDtypeStruct
+    clip = {"frames": shape((1, 2, 32, 32, 3), jnp.uint8), "masks": shape((1, 1, 32, 32), jnp.float32)}
+    return jax.eval_shape(lambda: init_variables(model, 0, **clip, objects=shape((1, 1), jnp.bool_)))
 
 
 def _decoder_widths(given: int | tuple[int, ...]) -> tuple[int, int, int]:

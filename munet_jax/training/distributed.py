@@ -10,8 +10,8 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from munet_jax.errors import InputError
-from munet_jax.signals import StopFlag
+from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.shutdown import StopFlag
 
 
 def start(coordinator: str | None = None, process_id: int | None = None, process_count: int | None = None) -> None:

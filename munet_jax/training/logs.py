@@ -20,10 +20,10 @@ import PIL.Image
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from munet_jax.checkpoints.runs import CONFIG_FILE
 from munet_jax.data.loader import Part
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
-from munet_jax.training.export import CONFIG_FILE
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 from munet_jax.training.step import TrainState
 
 METRICS_FILE = "metrics.jsonl"

@@ -10,26 +10,26 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from munet_jax.checkpoints.orbax_manager import Checkpoints
+from munet_jax.checkpoints.restore import start_variables
 from munet_jax.data.clips import ClipOptions
 from munet_jax.data.loader import Part, count_clips, fake_loader, make_loader
 from munet_jax.data.sources import create_parts, held_out_videos
 from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
-from munet_jax.errors import InputError, Stopped
 from munet_jax.models import MUNet, create_model
-from munet_jax.training.checkpoints import Checkpoints
+from munet_jax.runtime.errors import InputError, Stopped
 from munet_jax.training.distributed import StopRequest, from_writer, is_writer
 from munet_jax.training.logs import MetricsLog, write_start
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import AXIS, check_batch_size, compile_step, replicate, to_devices, unreplicate
-from munet_jax.training.restore import start_state
 from munet_jax.training.step import TrainState, abstract_batch, create_state, make_train_step
 from munet_jax.training.validation import SCORE, Validation
 from munet_jax.training.watch import Done, LossWatch
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:
-    """Train until `config.train.steps`: from the newest checkpoint in `workdir`, else as `start_state` says.
+    """Train until `config.train.steps`: from the newest checkpoint in `workdir`, else as `start_variables` says.
 
     Every process of a run calls it; one of them reads and writes the workdir.
 
@@ -70,7 +70,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     batch = abstract_batch(config, batch_size // jax.device_count())
     state = create_state(model, optimizer, batch, config.train.seed, ema=config.train.ema_decay > 0)
     if is_writer():
-        state = start_state(config, state, workdir)
+        state = state.with_variables(start_variables(config, state.variables, workdir))
         workdir.mkdir(parents=True, exist_ok=True)
     keep, scored = config.train.keep_checkpoints, validation is not None
     checkpoints = Checkpoints(workdir, keep=keep, scored=scored) if is_writer() else None

@@ -9,7 +9,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 SCHEDULES = ("halving", "cosine", "constant")
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from flax import jax_utils
 
-from munet_jax.compiles import CPU_OPTIONS
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.jit import CPU_OPTIONS
 from munet_jax.training.step import Batch, TrainState, TrainStep
 
 AXIS = "batch"

@@ -13,10 +13,10 @@ from flax import struct
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array, Float, Int, Scalar, UInt8
-from munet_jax.errors import InputError
 from munet_jax.losses import bootstrapped_cross_entropy, cross_entropy, mask_iou_loss
 from munet_jax.models import MUNet, init_variables
 from munet_jax.models.aggregation import object_probabilities
+from munet_jax.runtime.errors import InputError
 from munet_jax.training.optimizer import frozen_parameters
 
 LOSSES = ("ce", "bsce_iou")
@@ -34,6 +34,17 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Any
     opt_state: Any
     ema: Any = struct.field(default_factory=dict)  # moving average of params; {} where a run keeps none
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def with_variables(self, variables: dict[str, Any]) -> TrainState:
+        """The same with other parameters and statistics; a moving average begins with them."""
+        params = variables["params"]
+        ema = jax.tree.map(np.copy, params) if self.ema else {}
+        return self.replace(params=params, batch_stats=variables["batch_stats"], ema=ema)
 
 
 class Batch(struct.PyTreeNode):

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from munet_jax.data.loader import Part
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 
 # Steps whose losses the host leaves on the devices: it looks at step k when step k + LAG has been handed over.
 LAG = 2

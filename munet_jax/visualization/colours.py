@@ -6,8 +6,8 @@ import functools
 
 import numpy as np
 
-from munet_jax.errors import InputError
 from munet_jax.host_types import Float, Image, UInt8
+from munet_jax.runtime.errors import InputError
 
 FlowField = Float[np.ndarray, "h w 2"]
 ScalarMap = Float[np.ndarray, "h w"]

@@ -7,8 +7,8 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from munet_jax.errors import InputError
 from munet_jax.host_types import Float, Image, UInt8
+from munet_jax.runtime.errors import InputError
 from munet_jax.visualization.colours import flow_colours, flow_wheel, heat_map
 from munet_jax.visualization.overlays import blend, enlarge, grid, overlay_labels
 

@@ -13,9 +13,9 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from munet_jax.data.masks import davis_palette
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
 from munet_jax.host_types import BinaryMask, Float, Image, LabelMap, UInt8
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 
 Picture: TypeAlias = UInt8[np.ndarray, "_ _ 3"] | PIL.Image.Image
 """An RGB uint8 array or a Pillow image."""

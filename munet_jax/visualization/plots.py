@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
 from munet_jax.host_types import Float, Image, UInt8
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 from munet_jax.visualization.colours import flow_colours, flow_wheel, heat_map
 from munet_jax.visualization.overlays import blend
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from munet_jax.cli import main
+from munet_jax.commands.cli import main
+from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.convert.efficientnet import efficientnet_lite0_from_pytorch
-from munet_jax.convert.files import read_backbone
-from munet_jax.errors import InputError
 from munet_jax.models.efficientnet import EfficientNetLite0
+from munet_jax.runtime.errors import InputError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[convert]'")
 from tests.convert.torch_efficientnet import TorchEfficientNetLite0  # noqa: E402 - needs torch

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from munet_jax.cli import main
+from munet_jax.commands.cli import main
 from munet_jax.convert import resnet50_from_pytorch, resnet50_to_pytorch, resnet_from_pytorch
-from munet_jax.convert.files import convert, read_backbone, read_state_dict
-from munet_jax.errors import InputError
+from munet_jax.convert.backbone_files import convert, read_backbone, read_state_dict
 from munet_jax.models.resnet import ResNet, ResNet50
+from munet_jax.runtime.errors import InputError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[convert]'")
 from tests.convert.torch_resnet import TorchResNet  # noqa: E402 - needs torch

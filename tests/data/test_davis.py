@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.davis import DavisSource
 from munet_jax.data.masks import write_mask
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import label_map, make_davis
 from tests.shared_data import shared
 

@@ -12,8 +12,8 @@ from PIL import Image as PILImage
 
 from munet_jax.data.images import image_size, list_images, natural_key, read_image
 from munet_jax.data.masks import davis_palette, read_mask, write_mask
-from munet_jax.errors import InputError
-from munet_jax.files import atomic_path
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import label_map
 from tests.shared_data import shared
 

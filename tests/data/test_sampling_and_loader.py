@@ -15,7 +15,7 @@ from munet_jax.data.loader import Part, count_clips, fake_loader, make_loader
 from munet_jax.data.objects import pick_objects
 from munet_jax.data.sampling import ClipIndex, sample_clip
 from munet_jax.data.transforms import AugmentationConfig
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import MemorySource, coloured, label_map, make_davis, memory_source
 from tests.shared_data import shared
 

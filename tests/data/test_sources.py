@@ -17,12 +17,12 @@ from configs import (
     protocol31_davis,
     protocol32_davis_youtube,
 )
+from munet_jax.commands.scripts import read_config
 from munet_jax.data.folder import FolderSource
 from munet_jax.data.loader import count_clips, make_loader
 from munet_jax.data.sources import create_parts, create_source
 from munet_jax.data.static import LAYOUTS
-from munet_jax.errors import InputError
-from munet_jax.scripts import read_config
+from munet_jax.runtime.errors import InputError
 from munet_jax.training.loop import clip_options
 from tests.data.test_static import PUBLISHED, make_coco, make_static
 from tests.data.trees import label_map, make_davis, make_youtube_vos

@@ -15,7 +15,7 @@ from munet_jax.data.clips import ClipSource
 from munet_jax.data.coco import CocoSource
 from munet_jax.data.masks import read_soft_mask, write_mask
 from munet_jax.data.static import LAYOUTS, StaticSource
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import coloured, label_map
 from tests.shared_data import shared
 

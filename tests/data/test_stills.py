@@ -14,7 +14,7 @@ from munet_jax.data.sampling import ClipIndex, sample_clip
 from munet_jax.data.still_motion import Course, StillMotionConfig, draw_course
 from munet_jax.data.stills import FramesAsStills
 from munet_jax.data.transforms import AugmentationConfig
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import COLOURS, MemorySource, coloured, label_map, memory_source
 
 SIZE = (48, 64)

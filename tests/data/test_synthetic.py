@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from munet_jax.data.clips import ClipSource
-from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource, draw_scene
-from munet_jax.errors import InputError
+from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource, draw_scene
+from munet_jax.runtime.errors import InputError
 
 DEFAULT = SyntheticConfig()
 

@@ -25,7 +25,7 @@ from munet_jax.data.tfds.builders import encode_labels
 from munet_jax.data.tfds.prepare import prepare
 from munet_jax.data.tfds.source import CatalogueDavisSource, PreparedSource
 from munet_jax.data.youtube_vos import YouTubeVosSource
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from tests.data.test_static import make_coco, make_static
 from tests.data.trees import coloured, label_map, make_davis, make_youtube_vos
 from tests.shared_data import shared

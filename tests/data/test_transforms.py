@@ -18,7 +18,7 @@ from munet_jax.data.transforms import (
     warp_image,
     warp_labels,
 )
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import COLOURS, coloured, label_map
 
 NONE = AugmentationConfig.none()

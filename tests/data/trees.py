@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 
 from munet_jax.data.clips import Video
 from munet_jax.data.masks import write_mask
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 COLOURS = np.array([[30, 30, 30], [230, 40, 40], [40, 230, 40], [40, 40, 230], [220, 220, 40]], np.uint8)
 

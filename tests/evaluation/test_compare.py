@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from munet_jax.errors import InputError
 from munet_jax.evaluation import compare as module
 from munet_jax.evaluation.compare import RunComparison, as_json, compare, describe, read_results, run_compare, verdict
 from munet_jax.evaluation.scoring import SequenceScore, summarise, write_results
+from munet_jax.runtime.errors import InputError
 from tests.evaluation.test_results_files import AFTER, BEFORE, results, write
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from munet_jax.errors import InputError
 from munet_jax.evaluation.metrics import boundary_accuracy, objects_in, region_similarity, statistics
+from munet_jax.runtime.errors import InputError
 from tests.shared_data import shared
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from configs import testing
-from munet_jax.data.synthetic import SyntheticConfig
-from munet_jax.errors import InputError
+from munet_jax.checkpoints.weight_file import write_weights
+from munet_jax.data.synthetic.videos import SyntheticConfig
 from munet_jax.evaluation.motion_quality import correlation, endpoint_errors, risk_coverage, round_trip_errors
-from munet_jax.weights import write_weights
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import make_davis
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "measure_motion.py"
+SCRIPT = Path(__file__).parents[2] / "docs" / "tools" / "measure_motion.py"
 
 
 def constant(dx: float, dy: float, size: tuple[int, int] = (10, 12)) -> np.ndarray:

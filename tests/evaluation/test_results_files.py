@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from munet_jax.errors import InputError
 from munet_jax.evaluation.compare import compare
 from munet_jax.evaluation.results_files import read_results
+from munet_jax.runtime.errors import InputError
 
 Values = Mapping[str, Sequence[float | int | None]]
 

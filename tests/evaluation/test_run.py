@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from configs import common, testing
+from munet_jax.checkpoints.weight_file import write_weights
 from munet_jax.data.masks import read_mask
 from munet_jax.data.youtube_vos import YouTubeVosSource
-from munet_jax.errors import InputError
 from munet_jax.evaluation.protocols import YOUTUBE_VOS
 from munet_jax.evaluation.run import evaluate
 from munet_jax.evaluation.split import segment_video
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
-from munet_jax.weights import write_weights
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import make_youtube_vos
 
 

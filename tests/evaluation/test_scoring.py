@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from munet_jax.errors import InputError
 from munet_jax.evaluation.protocols import DAVIS2016, GENERIC, YOUTUBE_VOS
 from munet_jax.evaluation.scoring import SequenceScore, frame_rows, score_sequence, summarise, write_results
+from munet_jax.runtime.errors import InputError
 from tests.shared_data import shared
 
 NAMES = ("00000", "00001", "00002", "00003", "00004")

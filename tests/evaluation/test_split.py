@@ -17,13 +17,13 @@ from ml_collections import ConfigDict
 from configs import testing
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.sources import create_source
-from munet_jax.errors import InputError
 from munet_jax.evaluation import run
 from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
 from munet_jax.evaluation.split import DONE, MASKS, GivenObjects, Timing, segment_split, speed
-from munet_jax.files import exclusive
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
+from munet_jax.runtime.atomic_files import exclusive
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import MemorySource, label_map, make_davis, make_youtube_vos, memory_source
 
 

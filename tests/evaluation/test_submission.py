@@ -15,10 +15,10 @@ import pytest
 from PIL import Image as PILImage
 
 from configs import common
-from munet_jax.cli import main
+from munet_jax.commands.cli import main
 from munet_jax.data.masks import write_mask
-from munet_jax.errors import InputError
 from munet_jax.evaluation.submission import Layout, layout_of, verify_submission, write_submission
+from munet_jax.runtime.errors import InputError
 from tests.data.trees import label_map, make_davis, make_youtube_vos
 from tests.shared_data import shared
 

@@ -10,12 +10,12 @@ from ml_collections import ConfigDict
 from PIL import Image as PILImage
 
 from configs import testing
+from munet_jax.checkpoints.weight_file import write_weights
 from munet_jax.data.masks import write_mask
-from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource
 from munet_jax.data.video_files import write_video
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
-from munet_jax.weights import write_weights
 
 FRAMES = 8
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from munet_jax.data.masks import read_mask
 from munet_jax.inference import VideoSegmenter
-from munet_jax.inference.files import segment_files
-from munet_jax.inference.results_folder import Options
+from munet_jax.inference.files.job import segment_files
+from munet_jax.inference.files.output_folder import Options
 
 Create = Callable[..., VideoSegmenter]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from jax import export
 
-from munet_jax.cli import main
-from munet_jax.errors import InputError
+from munet_jax.checkpoints.weight_file import write_weights
+from munet_jax.commands.cli import main
 from munet_jax.inference import VideoSegmenter
 from munet_jax.inference.export import PLATFORMS, export_steps
-from munet_jax.weights import write_weights
+from munet_jax.runtime.errors import InputError
 from tests.inference.conftest import settings
 
 # What docs/library.md shows, with the package out of reach.

@@ -8,13 +8,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from munet_jax.cli import main
+from munet_jax.commands.cli import main
 from munet_jax.data.masks import read_mask
 from munet_jax.data.video_files import VideoFile
-from munet_jax.errors import InputError
-from munet_jax.inference import files, propagate
-from munet_jax.inference.inputs import open_input, read_annotations
-from munet_jax.inference.outputs import run_lengths
+from munet_jax.inference import propagate
+from munet_jax.inference.files import job
+from munet_jax.inference.files.inputs import open_input, read_annotations
+from munet_jax.inference.files.results import run_lengths
+from munet_jax.runtime.errors import InputError
 from tests.inference.segmenting import Create, masks_of, segment
 
 pytest.importorskip("av")
@@ -139,4 +140,4 @@ def test_a_missing_extra_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(InputError, match=r"extra 'video': pip install 'munet_jax\[video\]'"):
         VideoFile(tree / "clip.mp4")
     with pytest.raises(InputError, match="extra 'video'"):
-        files.check_overlays(("video",))
+        job.check_overlays(("video",))

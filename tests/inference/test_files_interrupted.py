@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from munet_jax.data.masks import read_mask, write_mask
-from munet_jax.errors import InputError, Stopped
-from munet_jax.inference import files
+from munet_jax.inference.files import job
+from munet_jax.runtime.errors import InputError, Stopped
 from tests.inference.segmenting import Create, masks_of, segment
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def test_a_run_that_is_stopped_goes_on_and_gives_the_same_files(
 ) -> None:
     masks = (str(tree / "first.png"), f"7={tree / 'later.png'}")
     segment(segmenter, tree, tmp_path / "whole", *masks, direction=direction, overlays=("gif",))
-    written = files.Job._write
+    written = job.Job._write
     stops = iter([3, 9, 14])
     stop_at, calls = [next(stops)], [0]
 
@@ -39,7 +39,7 @@ def test_a_run_that_is_stopped_goes_on_and_gives_the_same_files(
             stop_at[0] = next(stops, -1)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(files.Job, "_write", write)
+    monkeypatch.setattr(job.Job, "_write", write)
     stopped = 0
     while True:
         try:
@@ -68,7 +68,7 @@ def test_a_run_that_is_killed_goes_on_and_gives_the_same_files(tree: Path, tmp_p
         program = [
             sys.executable,
             "-m",
-            "munet_jax.cli",
+            "munet_jax.commands.cli",
             "segment",
             str(tree / "frames"),
             "--mask",
@@ -161,7 +161,7 @@ def test_a_mask_that_was_repainted_is_another_run(segmenter: Create, tree: Path,
 def test_a_full_disk_leaves_what_was_written(
     segmenter: Create, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from munet_jax.inference import outputs
+    from munet_jax.inference.files import results
 
     count = [0]
 
@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_what_was_written(
             raise OSError(errno.ENOSPC, "No space left on device")
         write_mask(path, labels)
 
-    monkeypatch.setattr(outputs, "write_mask", write)
+    monkeypatch.setattr(results, "write_mask", write)
     with pytest.raises(InputError, match="no space left; what was written stays readable.*--continue"):
         segment(segmenter, tree, tmp_path / "out", overlays=(), save_every=0)
     assert len(masks_of(tmp_path / "out")) == 4

@@ -9,8 +9,8 @@ from PIL import Image as PILImage
 
 from munet_jax.data.masks import write_mask
 from munet_jax.data.video_files import VideoFile
-from munet_jax.errors import InputError
-from munet_jax.inference.inputs import open_input
+from munet_jax.inference.files.inputs import open_input
+from munet_jax.runtime.errors import InputError
 from tests.inference.segmenting import Create, masks_of, segment
 
 av = pytest.importorskip("av")

@@ -13,11 +13,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common
-from munet_jax.compiles import CPU_OPTIONS
 from munet_jax.inference.budget import bank_bytes, step_bytes
-from munet_jax.inference.geometry import create_geometry
 from munet_jax.inference.stream import create_settings, first_step, memorise_step, query_step
+from munet_jax.inference.views import create_geometry
 from munet_jax.models import create_model
+from munet_jax.runtime.jit import CPU_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from configs import testing
-from munet_jax.compiles import COMPILES
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
-from munet_jax.errors import InputError
 from munet_jax.evaluation.protocols import GENERIC
 from munet_jax.evaluation.split import segment_video
 from munet_jax.inference import budget
-from munet_jax.inference.geometry import create_geometry
+from munet_jax.inference.options import fill_options
 from munet_jax.inference.segmenter import VideoSegmenter, slot_bucket
 from munet_jax.inference.stream import memorise_step, query_step
-from munet_jax.inference_options import fill_options
+from munet_jax.inference.views import create_geometry
+from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.jit import COMPILES
 
 Create = Callable[..., VideoSegmenter]
 ALL = ("labels", "probabilities", "uncertainty", "displacement", "attention")

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from munet_jax.errors import InputError
 from munet_jax.inference import Prediction, VideoSegmenter, propagate
 from munet_jax.inference.propagation import fuse, nearness
+from munet_jax.runtime.errors import InputError
 
 Create = Callable[..., VideoSegmenter]
 ALL = ("labels", "probabilities", "displacement")

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from munet_jax.errors import InputError
-from munet_jax.inference.geometry import create_geometry, fit_frame, working_size
 from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.inference.views import create_geometry, fit_frame, working_size
+from munet_jax.runtime.errors import InputError
 from munet_jax.training.step import one_hot_objects
 from tests.inference.conftest import FRAMES
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from configs import common, lite, lite_static
-from munet_jax.errors import InputError
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
 from munet_jax.models.efficientnet import EfficientNetLite0, depthwise
 from munet_jax.models.resnet import ResNet
+from munet_jax.runtime.errors import InputError
 from munet_jax.training.optimizer import create_optimizer
 from munet_jax.training.step import TrainState, abstract_batch, make_train_step
 from tests.models.tiny import random_clip, random_variables

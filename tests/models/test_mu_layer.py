@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from munet_jax.data.synthetic import SyntheticConfig, SyntheticSource
+from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource
 from munet_jax.models.mu_layer import MULayer, cost_volume, displacement, near_best, uncertainty, window_inside
 
 RADIUS = 2

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs import testing
-from munet_jax.training.restore import trained_variables
+from munet_jax.checkpoints.runs import trained_variables
 from tests.training.test_runs import ENVIRONMENT, ROOT, run
 from tests.training.test_services import QUIET
 

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 
 

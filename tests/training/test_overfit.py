@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from configs import davis2016_small
-from munet_jax.compiles import CPU_OPTIONS
 from munet_jax.data.davis import DavisSource
 from munet_jax.data.loader import Part, make_loader
 from munet_jax.evaluation.metrics import region_similarity
 from munet_jax.models import create_model
+from munet_jax.runtime.jit import CPU_OPTIONS
 from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import split_batch

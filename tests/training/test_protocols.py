@@ -16,11 +16,11 @@ from jax import export
 from ml_collections import ConfigDict
 
 from configs import protocol1_davis
-from munet_jax.compiles import CPU_OPTIONS
+from munet_jax.commands.scripts import read_config
 from munet_jax.data.loader import make_loader
 from munet_jax.data.sources import create_parts
 from munet_jax.models import create_model
-from munet_jax.scripts import read_config
+from munet_jax.runtime.jit import CPU_OPTIONS
 from munet_jax.training.loop import bootstrap_schedule, clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import split_batch

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from configs.testing import get_config
+from munet_jax.checkpoints.runs import trained_variables
 from munet_jax.data.masks import read_mask
-from munet_jax.training.restore import trained_variables
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = os.environ["MUNET_TEST_PROGRAMS"]  # of conftest.py

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from configs import testing
+from munet_jax.checkpoints.runs import trained_variables
+from munet_jax.commands.scripts import EXIT_STOPPED
 from munet_jax.data.loader import Part
 from munet_jax.data.sources import create_parts, held_out_videos
-from munet_jax.errors import InputError
-from munet_jax.scripts import EXIT_STOPPED
+from munet_jax.runtime.errors import InputError
 from munet_jax.training import distributed
-from munet_jax.training.restore import trained_variables
 from munet_jax.training.watch import LAG, LossWatch
 from tests.data.trees import memory_source
 from tests.training.test_runs import CONFIG, ENVIRONMENT, ROOT, error_line, losses, run

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 from configs import common
 from configs.testing import get_config
-from munet_jax.compiles import COMPILES, CPU_OPTIONS
-from munet_jax.errors import InputError
 from munet_jax.models import MUNet, create_model
+from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.jit import COMPILES, CPU_OPTIONS
 from munet_jax.training.optimizer import create_optimizer, create_schedule, frozen_parameters
 from munet_jax.training.parallel import (
     AXIS,

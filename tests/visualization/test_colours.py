@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from munet_jax.visualization.colours import flow_colours, flow_wheel, heat_map
 
 

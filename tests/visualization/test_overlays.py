@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from munet_jax.data.masks import davis_palette
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from munet_jax.visualization.colours import flow_colours, heat_map
 from munet_jax.visualization.figures import colour_bar, motion_figure
 from munet_jax.visualization.overlays import blend, enlarge, grid, overlay_labels, save_gif, save_png, strip

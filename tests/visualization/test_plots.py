@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.colors import to_rgb
 
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 from munet_jax.visualization import plots
 
 FRAME = np.random.default_rng(0).integers(0, 255, (48, 80, 3), np.uint8)

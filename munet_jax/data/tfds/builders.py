@@ -28,7 +28,7 @@ from munet_jax.data.davis import YEARS, DavisSource, list_splits
 from munet_jax.data.folder import FolderSource
 from munet_jax.data.static import LAYOUTS, StaticSource
 from munet_jax.data.youtube_vos import FRAMES, YouTubeVosSource
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 VIDEOS = "videos"  # key of the metadata: per split, what each video is
 COCO = "coco"

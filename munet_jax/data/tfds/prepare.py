@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from munet_jax.data.tfds.builders import BUILDERS
-from munet_jax.errors import InputError
+from munet_jax.runtime.errors import InputError
 
 
 def prepare(dataset: str, source: Path, data_dir: Path) -> tuple[Path, bool]:

@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 from munet_jax.data.clips import Video
 from munet_jax.data.images import open_image, read_image
 from munet_jax.data.tfds.builders import BUILDERS, VIDEOS
-from munet_jax.errors import InputError
 from munet_jax.host_types import Image, LabelMap
+from munet_jax.runtime.errors import InputError
 
 
 class PreparedSource:

@@ -1,0 +1,74 @@
+"""What a training run left: its config, the variables of a checkpoint, and one file of both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from munet_jax.checkpoints.orbax_manager import FOLDER, NEWEST, Checkpoints
+from munet_jax.checkpoints.weight_file import config_of_json, write_weights
+from munet_jax.models.create import create_model, variable_shapes
+from munet_jax.runtime.errors import InputError
+
+CONFIG_FILE = "config.json"
+# Fields that say where things lie on the machine of the run: nobody else has them, and nobody else should read them.
+PLACES = ("root", "data_dir", "init_from", "backbone")
+
+
+def config_of_run(workdir: Path) -> ConfigDict:
+    """The config that a run left in its workdir."""
+    path = workdir / CONFIG_FILE
+    try:
+        return config_of_json(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no config of a training run ({error}); name the --workdir of one") from error
+
+
+def trained_variables(config: ConfigDict, workdir: Path, step: int | str = NEWEST) -> tuple[dict[str, Any], int]:
+    """Parameters and statistics of a checkpoint (a step, 'newest' or 'best') for `model.apply`, and its step.
+
+    Raises:
+      InputError: no checkpoint there, or one of another model than `config` describes.
+    """
+    if not (workdir / FOLDER).is_dir():
+        raise InputError(f"no checkpoints in {workdir}; train first: python train.py --config ... --workdir {workdir}")
+    shapes = variable_shapes(create_model(config.model))
+    checkpoints = Checkpoints(workdir)
+    try:
+        return checkpoints.restore_variables(shapes["params"], step)
+    finally:
+        checkpoints.close()
+
+
+def export_weights(workdir: Path, target: Path, step: int | str = NEWEST) -> int:
+    """Write the parameters, statistics and config of a run to one file (`munet export-weights`).
+
+    Args:
+      workdir: the training run.
+      target: the .safetensors file.
+      step: of the checkpoint, or 'newest' or 'best'.
+
+    Returns:
+      The step.
+
+    Raises:
+      InputError: there is no such run or checkpoint, or the target cannot be written.
+    """
+    config = config_of_run(workdir)
+    variables, found = trained_variables(config, workdir, step)
+    write_weights(target, variables, without_places(config), found)
+    return found
+
+
+def without_places(config: ConfigDict) -> ConfigDict:
+    """`config` without the names of folders and files of the run's machine."""
+    config = config.copy_and_resolve_references()
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            config[name] = without_places(value)
+        elif name in PLACES and isinstance(value, str):
+            config[name] = ""
+    return config

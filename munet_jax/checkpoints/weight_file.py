@@ -1,0 +1,74 @@
+"""Weight files of the package: parameters, statistics and the config that they belong to, as one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
+
+FORMAT = "munet_jax weights"
+WEIGHTS_SUFFIX = ".safetensors"
+SHIPPED = Path(__file__).parents[1] / "pretrained"  # files that come with the package, known by their names
+REMEDY = "make one by: munet export-weights WORKDIR FILE.safetensors, or name the ones that the package ships: lite"
+
+
+def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
+    """A file of the package by its name, such as 'lite'; a path as it is ('./lite' where something is called like that)."""
+    name = os.fspath(name_or_path)
+    shipped = SHIPPED / f"{name}{WEIGHTS_SUFFIX}"
+    return shipped if os.path.basename(name) == name and shipped.is_file() else Path(name)  # noqa: PTH119 - './lite' is a path
+
+
+def write_weights(path: Path, variables: dict[str, Any], config: ConfigDict, step: int) -> None:
+    """Write {'params', 'batch_stats'} with the config and the step that they come from.
+
+    Raises:
+      InputError: the name does not end in .safetensors, or its folder does not exist.
+    """
+    if path.suffix != WEIGHTS_SUFFIX or not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: weights are a {WEIGHTS_SUFFIX} file in a folder that exists")
+    flat = {"/".join(names): np.asarray(array, order="C") for names, array in flatten_dict(variables).items()}
+    described = {"format": FORMAT, "config": json.loads(config.to_json_best_effort()), "step": step}
+    with atomic_path(path) as temporary:
+        save_file(flat, temporary, metadata={"munet": json.dumps(described)})
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], ConfigDict, int]:
+    """Variables and config of such a file, and the step that they come from.
+
+    Raises:
+      InputError: no such file, or one that `write_weights` did not write.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of weights; {REMEDY}")
+    try:
+        with safe_open(path, "numpy") as file:
+            described = json.loads((file.metadata() or {}).get("munet", "{}"))
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as weights ({error}); {REMEDY}") from error
+    if described.get("format") != FORMAT:
+        raise InputError(f"{path}: holds no weights of munet_jax; {REMEDY}")
+    variables = {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
+    return variables, config_of_json(described["config"]), described["step"]
+
+
+def config_of_json(values: dict[str, Any]) -> ConfigDict:
+    """A config from its JSON form, in which tuples have become lists."""
+
+    def restored(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: restored(inner) for name, inner in value.items()}
+        return tuple(map(restored, value)) if isinstance(value, list) else value
+
+    return ConfigDict(restored(values))

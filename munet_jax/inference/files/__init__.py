@@ -1,0 +1,1 @@
+"""`munet segment`: a video in, masks and overlays out, resumable."""

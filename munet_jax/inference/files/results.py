@@ -1,0 +1,122 @@
+"""What `munet segment` leaves: masks as they come, and at the end the objects' list and the overlays."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PILImage
+
+from munet_jax.array_types import BinaryMask
+from munet_jax.data.masks import read_mask, write_mask
+from munet_jax.inference.prediction import Prediction
+from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.errors import InputError
+
+MASKS, PROBABILITIES, OBJECTS = "masks", "probabilities", "objects.json"
+ROWS = ".frames"  # one JSON file a frame, so that a run which is cut off loses none
+
+
+class Results:
+    """The files of one segmented video.
+
+    masks/FRAME.png are palette PNGs; probabilities/ID/FRAME.png are grey, 255 is certain; objects.json has for each frame and
+    object its area, box, confidence and mask.
+    """
+
+    def __init__(self, folder: Path, *, probabilities: bool) -> None:
+        """Nothing is written yet."""
+        self.folder, self.probabilities = folder, probabilities
+        self.rows = folder / ROWS
+
+    def add(self, name: str, prediction: Prediction) -> None:
+        """Write one frame's; the prediction has its probabilities."""
+        assert prediction.probabilities is not None
+        with no_space_is_said(self.folder):
+            if self.probabilities:
+                for channel, identity in enumerate(prediction.object_ids, start=1):
+                    grey = np.round(prediction.probabilities[..., channel] * 255).astype(np.uint8)
+                    self._write_grey(self.folder / PROBABILITIES / str(identity) / f"{name}.png", grey)
+            self.rows.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.rows / f"{name}.json") as temporary:
+                temporary.write_text(json.dumps(describe_frame(name, prediction), separators=(",", ":")))
+            write_mask(self.mask(name), prediction.labels)
+
+    def mask(self, name: str) -> Path:
+        """Where a frame's label map is."""
+        return self.folder / MASKS / f"{name}.png"
+
+    def labels(self, name: str) -> np.ndarray:
+        """A frame's label map."""
+        return read_mask(self.mask(name))
+
+    def finish(self, names: list[str], described: dict[str, Any]) -> Path:
+        """Put the frames' rows into objects.json, one at a time."""
+        path = self.folder / OBJECTS
+        with no_space_is_said(self.folder), atomic_path(path) as temporary, temporary.open("w") as file:
+            file.write(json.dumps(described)[:-1] + ', "frames": [')
+            for number, name in enumerate(names):
+                file.write(("," if number else "") + "\n" + (self.rows / f"{name}.json").read_text())
+            file.write("\n]}\n")
+        return path
+
+    def _write_grey(self, path: Path, grey: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            PILImage.fromarray(grey).save(temporary, format="PNG")
+
+
+def describe_frame(name: str, prediction: Prediction) -> dict[str, Any]:
+    """A frame's objects: id, area in pixels, box [x, y, width, height], confidence (mean probability), COCO RLE mask.
+
+    An object that is not in the frame has area 0 and neither box nor confidence.
+    """
+    assert prediction.probabilities is not None
+    objects = []
+    for channel, identity in enumerate(prediction.object_ids, start=1):
+        mask = prediction.labels == identity
+        area = int(mask.sum())
+        confidence = float(prediction.probabilities[..., channel][mask].mean()) if area else None
+        objects.append(
+            {
+                "id": identity,
+                "area": area,
+                "bbox": bounding_box(mask) if area else None,
+                "confidence": None if confidence is None else round(confidence, 4),
+                "segmentation": run_lengths(mask),
+            }
+        )
+    return {"name": name, "index": prediction.frame_index, "objects": objects}
+
+
+def bounding_box(mask: BinaryMask) -> list[int]:
+    """[x, y, width, height] of a mask that is not empty, as COCO counts."""
+    y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return [int(x[0]), int(y[0]), int(x[-1] - x[0] + 1), int(y[-1] - y[0] + 1)]
+
+
+def run_lengths(mask: BinaryMask) -> dict[str, list[int]]:
+    """COCO's uncompressed RLE: lengths of runs down the columns, of zeros first; pycocotools reads it."""
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff(np.concatenate([[0], edges, [flat.size]]))
+    first = [0] if flat[0] else []
+    return {"size": list(mask.shape), "counts": [*first, *counts.tolist()]}
+
+
+@contextlib.contextmanager
+def no_space_is_said(folder: Path) -> Iterator[None]:
+    """A full disk as bad input: what was written is whole, since files are renamed when they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{folder}: no space left; what was written stays readable, free some and go on with --continue"
+        ) from error

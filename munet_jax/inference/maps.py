@@ -1,0 +1,110 @@
+"""What the MU-Layer and MSAM see between two frames: maps for pictures. They depend on no mask and no memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from munet_jax.array_types import AnyMap, Array, CostVolume, Inside
+from munet_jax.host_types import Float, Image, UInt8
+from munet_jax.inference.checks import check_frame
+from munet_jax.inference.stream import motion_of
+from munet_jax.inference.views import Geometry, create_geometry, fit_frame, map_to_source
+from munet_jax.models import MUNet
+from munet_jax.models.aggregation import STRIDE
+from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.jit import device_jit
+
+
+class MatchingWindow(NamedTuple):
+    """How well one place of a frame matches the places around it in the frame before (Fig. 3).
+
+    Attributes:
+      cosines: [2 r + 1, 2 r + 1], rows down and columns to the right; targets outside the frame are NaN.
+      centre: (x, y) in image pixels of the place itself, the middle of the stride-16 cell that was asked for.
+      step: (x, y) in image pixels from one column and row to the next.
+    """
+
+    cosines: Float[np.ndarray, "u u"]
+    centre: tuple[float, float]
+    step: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionMaps:
+    """Maps of a frame of h x w pixels against the frame before.
+
+    Attributes:
+      uncertainty: f32 [h, w], largest cosine in the window, in [-1, 1]; high = sure match (Eq. 2).
+      displacement: f32 [h, w, 2], (dx, dy) in image pixels: where the pixel was in the frame before.
+      attention: f32 [h, w] in [0, 1], the spatial attention of Eq. 3.
+      cost: f32 [h', w', u], the cost volume of the padded frame at stride 16 (Eq. 1).
+      geometry: how the frame lies in it.
+    """
+
+    uncertainty: Float[np.ndarray, "h w"]
+    displacement: Float[np.ndarray, "h w 2"]
+    attention: Float[np.ndarray, "h w"]
+    cost: Float[np.ndarray, "rows columns u"]
+    geometry: Geometry
+
+    def window(self, x: float | int, y: float | int) -> MatchingWindow:
+        """The matching window of the cell that pixel (x, y) lies in.
+
+        Raises:
+          InputError: the pixel is not in the frame.
+        """
+        height, width = self.geometry.size
+        if not (0 <= x < width and 0 <= y < height):
+            raise InputError(f"pixel {x},{y} is not in the frame, which is {width} x {height}")
+        scale = [size / work for size, work in zip(self.geometry.size, self.geometry.work, strict=True)]
+        (top, left), (rows, columns) = self.geometry.offset, self.cost.shape[:2]
+        row, column = int((y / scale[0] + top) // STRIDE), int((x / scale[1] + left) // STRIDE)
+        side = round(self.cost.shape[-1] ** 0.5)
+        offsets = np.arange(side) - side // 2
+        inside = [(at + offsets >= 0) & (at + offsets < count) for at, count in ((row, rows), (column, columns))]
+        cosines = np.where(inside[0][:, None] & inside[1], self.cost[row, column].reshape(side, side), np.nan)
+        centre = ((column + 0.5) * STRIDE - left) * scale[1], ((row + 0.5) * STRIDE - top) * scale[0]
+        return MatchingWindow(cosines, centre, (STRIDE * scale[1], STRIDE * scale[0]))
+
+
+@device_jit(static_argnums=0)
+def motion_step(
+    model: MUNet, variables: Any, frame: Array, before: Array, inside: Inside
+) -> tuple[AnyMap, AnyMap, AnyMap, CostVolume]:
+    """Uncertainty, displacement as users see it in pixels of the worked-on frame, attention, and cost volume."""
+
+    def run(module: MUNet) -> tuple[AnyMap, AnyMap, AnyMap, CostVolume]:
+        encoded, previous = module.encode(frame, inside), module.encode(before, inside).reduced
+        query = module.query(encoded, previous, inside)
+        cost, _ = module.mu_layer.cost(encoded.reduced, previous, inside)
+        return query.motion.uncertainty, motion_of(module, cost), query.attention, cost
+
+    return model.apply(variables, method=run)
+
+
+def motion_maps(
+    model: MUNet, variables: Any, config: ConfigDict, before: UInt8[np.ndarray, "_ _ 3"], frame: Image
+) -> MotionMaps:
+    """Compares a frame with the one before it, both RGB uint8 [h, w, 3], at the size that `config.inference` asks for.
+
+    Raises:
+      InputError: the frames differ in size or are no frames.
+    """
+    for number, image in enumerate((before, frame)):
+        check_frame(image, number)
+    if before.shape != frame.shape:
+        raise InputError(f"the frame before is {list(before.shape)} but the frame is {list(frame.shape)}")
+    options = config.inference
+    geometry = create_geometry(
+        (frame.shape[0], frame.shape[1]), max_size=options.max_size, multiple=options.size_multiple
+    )
+    fitted = [fit_frame(jnp.asarray(image), geometry) for image in (frame, before)]
+    uncertainty, moved, attention, cost = motion_step(model, variables, *fitted, jnp.asarray(geometry.inside))
+    shown = [np.asarray(map_to_source(x, geometry)) for x in (uncertainty, moved, attention)]
+    enlarged = np.array(geometry.size[::-1], np.float32) / np.array(geometry.work[::-1], np.float32)
+    return MotionMaps(shown[0][..., 0], shown[1] * enlarged, shown[2][..., 0], np.asarray(cost)[0], geometry)

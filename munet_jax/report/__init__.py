@@ -1,0 +1,1 @@
+"""The HTML report: figures and a page to look through."""
