@@ -7,7 +7,7 @@ Command:   python train.py --config configs/lite.py --workdir runs/lite --data_r
            On two cores put XLA_FLAGS=--xla_force_host_platform_device_count=2 before it: two devices of one core each take 1.5 s
            a step, one device of two 1.8 s.
 Data:      as lite_static
-Goal:      J&F 0.78 on six 480p videos where the first mask copied has 0.27
+Goal:      J&F 0.78 on the six 480p videos that chose between recipes, where the first mask copied has 0.27
 Measured:  docs/results.md
 """
 

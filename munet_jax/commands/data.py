@@ -32,7 +32,9 @@ def add(commands: Any) -> None:
     check.set_defaults(run=run_check_data, takes_config=True)
 
     masks = commands.add_parser("check-masks", help="open every label map below a folder")
-    masks.add_argument("folder", metavar="DIR", type=Path, help="of label maps, one folder per video")
+    masks.add_argument(
+        "folder", metavar="DIR", type=Path, help="of label maps, one folder per video or set of still images"
+    )
     masks.add_argument("--frames", type=Path, help="the folder of frames, with the same folders in it")
     masks.set_defaults(run=run_check_masks, takes_config=False)
 
@@ -106,4 +108,6 @@ def run_check_masks(options: argparse.Namespace, _: Sequence[str]) -> int:
 
     report = check_masks(options.folder, options.frames)
     print(f"{options.folder}: {report.masks} label maps and the sizes of {report.frames} frames looked at")
+    for folder in report.stills:
+        print(f"{folder}: taken for masks of still images; names and sizes need not go together")
     return tell(report.problems)

@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 import munet_jax
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource
-from munet_jax.evaluation.pictures import draw_motion, draw_strip, middle_frame, shown_frames
+from munet_jax.evaluation.pictures import draw_motion, draw_strip, middle_frame
 from munet_jax.evaluation.protocols import DAVIS2017
 from munet_jax.evaluation.run import given_masks, read_masks, score_masks
 from munet_jax.evaluation.scoring import summarise
@@ -22,6 +22,7 @@ from munet_jax.inference.files.results import MASKS
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
+from munet_jax.visualization.overlays import strip_frames
 
 # Two objects that pass each other and a distractor; what the network does with it is also a test.
 CLIP = SyntheticConfig(
@@ -59,7 +60,7 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
     assert found is not None
     seconds = time.perf_counter() - start
     count = found["frames"]
-    shown = shown_frames(count)
+    shown = strip_frames(count)
     middle = middle_frame(count)
     wanted = {*shown, middle, middle - 1} & set(range(count))
     files = open_input(source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from munet_jax.data.clips import ClipSource, Video
-from munet_jax.data.images import describe_size, image_size, list_images, natural_key
+from munet_jax.data.images import describe_size, image_size, list_images
 from munet_jax.data.masks import IGNORE, read_mask
 from munet_jax.host_types import LabelMap
 from munet_jax.runtime.errors import InputError
@@ -28,11 +29,13 @@ class Report:
       problems: one line each, beginning with the file or video.
       frames: frames that were looked at.
       masks: label maps that were looked at.
+      stills: folders of label maps that were taken for those of unrelated images.
     """
 
     problems: tuple[str, ...]
     frames: int
     masks: int
+    stills: tuple[Path, ...] = ()
 
 
 def check_source(source: ClipSource) -> Report:
@@ -81,7 +84,8 @@ def check_masks(folder: Path, frames: Path | None = None) -> Report:
     """Opens every PNG below a folder of label maps, such as a method's results.
 
     Args:
-      folder: of label maps; each folder with PNGs in it is taken for a video.
+      folder: of label maps; each folder with PNGs in it is taken for a video, or for the masks of still images
+        (`are_stills`), of which neither numbers nor sizes must go together.
       frames: the folder of frames, with the same folders in it, to compare names and sizes with. Its frames need not
         all have a label map, but a folder of frames without a folder of label maps is a problem.
 
@@ -96,64 +100,101 @@ def check_masks(folder: Path, frames: Path | None = None) -> Report:
         raise InputError(f"{folder}: holds no label maps (.png)")
     problems: list[str] = []
     frame_count = mask_count = 0
+    stills: list[Path] = []
 
-    def check(video: Path) -> tuple[list[str], int, int]:
+    def check(video: Path) -> tuple[list[str], int, int, bool]:
         return check_mask_folder(video, None if frames is None else frames / video.relative_to(folder))
 
     if frames is not None:
         missing = sorted(path.name for path in frames.iterdir() if path.is_dir() and not (folder / path.name).is_dir())
         problems += [f"{folder / name}: there is no such folder, but there are frames of it" for name in missing]
-    for found, opened_frames, opened_masks in _in_parallel(check, videos, str(folder)):
+    for video, (found, opened_frames, opened_masks, still) in zip(
+        videos, _in_parallel(check, videos, str(folder)), strict=True
+    ):
         problems += found
         frame_count += opened_frames
         mask_count += opened_masks
-    return Report(tuple(problems), frame_count, mask_count)
+        stills += [video] if still else []
+    return Report(tuple(problems), frame_count, mask_count, tuple(stills))
 
 
-def check_mask_folder(folder: Path, frames: Path | None) -> tuple[list[str], int, int]:
-    """Problems of one video's label maps, the number of frames and of label maps that were opened."""
+def check_mask_folder(folder: Path, frames: Path | None) -> tuple[list[str], int, int, bool]:
+    """Problems of one folder's label maps, the number of frames and of label maps, and whether they are of stills."""
     problems: list[str] = []
     try:
         masks = list_images(folder, (".png",))
         images = {} if frames is None else list_images(frames)
     except InputError as error:
-        return [str(error)], 0, 0
-    problems += [f"{folder}: {gap}" for gap in numbering_gaps(tuple(masks))]
+        return [str(error)], 0, 0, False
     if frames is not None:
         problems += [
             f"{path}: there is no frame of this name in {frames}" for name, path in masks.items() if name not in images
         ]
     sizes: collections.Counter[tuple[int, ...]] = collections.Counter()
-    for position, (name, path) in enumerate(masks.items()):
+    empty: list[str] = []
+    for name, path in masks.items():
         labels = _try(problems, "", read_mask, path)
         if labels is None:
             continue
         sizes[labels.shape] += 1
-        if position == 0 and not shows_object(labels):
-            problems.append(f"{path}: the first label map shows no object")
+        if not shows_object(labels):
+            empty.append(name)
         size = _try(problems, "", image_size, images[name]) if name in images else None
         if size is not None and size != labels.shape:
             problems.append(
                 f"{path}: label map {describe_size(labels.shape)}, frame {describe_size(size)} (width x height)"
             )
+    stills = are_stills(tuple(masks), sizes)
+    if stills:
+        return problems + [f"{masks[name]}: shows no object" for name in empty], len(images), len(masks), True
+    problems += [f"{folder}: {gap}" for gap in numbering_gaps(tuple(masks))]
+    if empty and empty[0] == next(iter(masks)):
+        problems.append(f"{masks[empty[0]]}: the first label map shows no object")
     if len(sizes) > 1:
         found = ", ".join(f"{count} of {describe_size(size)}" for size, count in sizes.most_common())
         problems.append(f"{folder}: label maps of different sizes ({found}, width x height)")
-    return problems, len(images), len(masks)
+    return problems, len(images), len(masks), False
+
+
+def are_stills(names: tuple[str, ...], sizes: collections.Counter[tuple[int, ...]]) -> bool:
+    """Whether label maps are of unrelated images rather than of a video's frames.
+
+    They are if their names do not count on (one text and numbers, more than half of them the same step apart), or if
+    there are three sizes or more and none is that of most. Of fewer than three nothing is known: they are a video's.
+
+    Args:
+      names: of the label maps.
+      sizes: how many have which size.
+    """
+    if len(names) < 3:
+        return False
+    found = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
+    numbers = [int(match[2]) for match in found if match]
+    texts = {match[1] for match in found if match}
+    if len(numbers) < len(names) or len(texts) > 1 or usual_step(numbers) is None:
+        return True
+    return len(sizes) > 2 and 2 * max(sizes.values()) <= sizes.total()
 
 
 def numbering_gaps(names: tuple[str, ...]) -> list[str]:
     """Where numbered frames skip numbers that their own step would have; nothing for names that are not numbers."""
-    if len(names) < 3 or not all(name.isdecimal() for name in names):
+    if not all(name.isdecimal() for name in names):
         return []
-    numbers = [int(name) for name in sorted(names, key=natural_key)]
-    steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
-    usual = collections.Counter(steps).most_common(1)[0][0]
+    numbers = sorted(int(name) for name in names)
+    usual = usual_step(numbers)
     return [
-        f"frame {after} follows frame {before}: {step // usual - 1} frames are missing between them"
-        for before, after, step in zip(numbers, numbers[1:], steps, strict=False)
-        if step > usual > 0 and step % usual == 0
+        f"frame {after} follows frame {before}: {(after - before) // usual - 1} frames are missing between them"
+        for before, after in zip(numbers, numbers[1:], strict=False)
+        if usual is not None and after - before > usual and (after - before) % usual == 0
     ]
+
+
+def usual_step(numbers: Iterable[int]) -> int | None:
+    """From one number to the next one where more than half of them agree; None where there is no such step."""
+    numbers = sorted(numbers)
+    steps = collections.Counter(after - before for before, after in zip(numbers, numbers[1:], strict=False))
+    step, count = steps.most_common(1)[0] if steps else (0, 0)
+    return step if step > 0 and 2 * count > steps.total() else None
 
 
 def shows_object(labels: LabelMap) -> bool:

@@ -14,21 +14,15 @@ from munet_jax.host_types import Image, LabelMap
 from munet_jax.inference.maps import motion_maps
 from munet_jax.models import MUNet
 from munet_jax.visualization.figures import motion_figure
-from munet_jax.visualization.overlays import overlay_labels, save_gif, save_png, strip
+from munet_jax.visualization.overlays import STRIP_SHARES, overlay_labels, save_gif, save_png, strip, strip_frames
 
 FOLDER = "pictures"
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 FRAMES_PER_SECOND = 12
 
 
 def middle_frame(frames: int) -> int:
     """The frame whose motion is drawn: the middle one, never the first (it has no frame before it)."""
     return max(1, frames // 2)
-
-
-def shown_frames(count: int) -> list[int]:
-    """The frames of a strip: first, last, and three between."""
-    return [round(share * (count - 1)) for share in SHARES]
 
 
 def draw_pictures(
@@ -58,7 +52,7 @@ def draw_pictures(
         return read_mask(masks / video.name / f"{video.frame_names[number]}.png")
 
     paths = [pictures / f"{video.name}_masks.png", pictures / f"{video.name}.gif"]
-    draw_strip(paths[0], [(frame(n), labels(n), video.frame_names[n]) for n in shown_frames(count)])
+    draw_strip(paths[0], [(frame(n), labels(n), video.frame_names[n]) for n in strip_frames(count)])
     save_gif(paths[1], [overlay_labels(frame(number), labels(number)) for number in range(count)], FRAMES_PER_SECOND)
     if count > 1:
         middle = middle_frame(count)
@@ -68,9 +62,9 @@ def draw_pictures(
 
 
 def draw_strip(path: Path, shown: Sequence[tuple[Image, LabelMap, str]]) -> None:
-    """Frames, label maps and names of the frames of `shown_frames`, side by side."""
+    """Frames, label maps and names of the frames of `strip_frames`, side by side."""
     overlays = [overlay_labels(frame, labels) for frame, labels, _ in shown]
-    captions = [f"{share:.0%}, frame {name}" for share, (_, _, name) in zip(SHARES, shown, strict=True)]
+    captions = [f"{share:.0%}, frame {name}" for share, (_, _, name) in zip(STRIP_SHARES, shown, strict=True)]
     save_png(path, strip(overlays, captions))
 
 

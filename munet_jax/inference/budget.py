@@ -22,7 +22,7 @@ from munet_jax.runtime.errors import InputError
 F32 = 4
 GIGA = 1e9
 LOG = logging.getLogger("munet_jax")
-# Maps of a size that XLA holds at the same time, as its CPU and GPU compilers' own figures show (tests compare).
+# Maps of a size that XLA holds at the same time, as its CPU compiler's own figures show (a test compares).
 MAPS_AT_STRIDE_2, MAPS_AT_STRIDE_4 = 1.6, 2.5
 
 

@@ -21,10 +21,9 @@ from munet_jax.runtime.errors import InputError
 from munet_jax.visualization import plots
 from munet_jax.visualization.colours import flow_colours, heat_map
 from munet_jax.visualization.figures import colour_bar, wheel_legend
-from munet_jax.visualization.overlays import overlay_labels, shrink_to_width
+from munet_jax.visualization.overlays import STRIP_SHARES, overlay_labels, shrink_to_width, strip_frames
 
 PAGE = "index.html"
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEGEND_WIDTH = 320
 MAP_WIDTH = 160  # of maps on the page: they come from stride 16
 _TRUTH = "truth"
@@ -173,11 +172,6 @@ def read_attributes(path: Path) -> dict[str, list[str]]:
     return content
 
 
-def shown_frames(count: int) -> list[int]:
-    """The frames at 0, 25, 50, 75 and 100 %; the second stands for the first, whose masks were given (as in the paper)."""
-    return [max(min(1, count - 1), round(share * (count - 1))) for share in SHARES]
-
-
 def page_frames(sequence: ReportSequence, most: int) -> list[int]:
     """Indices of the frames that the page shows: all of them, or `most` evenly spread and every method's ten worst."""
     count = len(sequence.frame_names)
@@ -258,14 +252,14 @@ def _draw_sequence(sequence: ReportSequence, folder: Path, options: ReportOption
         }
         figure = plots.curves(series, list(scored.values()), title=sequence.name)
         paths += plots.save_figure(figure, folder / "iou" / sequence.name, options.formats)
-    numbers = shown_frames(len(sequence.frame_names))
+    numbers = strip_frames(len(sequence.frame_names))
     rows = {_TRUTH: sequence.annotation, **sequence.masks}
     frames = {number: sequence.frame(number) for number in numbers}  # once, not once per method
     pictures = {
         name: [_overlay(frames[number], read(number), f"{sequence.name}, frame {number}, {name}") for number in numbers]
         for name, read in rows.items()
     }
-    figure = plots.strips(pictures, [f"{share:.0%}" for share in SHARES], title=sequence.name)
+    figure = plots.strips(pictures, [f"{share:.0%}" for share in STRIP_SHARES], title=sequence.name)
     return paths + plots.save_figure(figure, folder / "strips" / sequence.name, options.formats)
 
 
@@ -273,7 +267,7 @@ def _draw_motion(
     sequence: ReportSequence, maps: MapReader, ranges: Ranges, folder: Path, options: ReportOptions
 ) -> list[Path]:
     """What the network sees at the strip's moments, and how one place in the middle of the sequence is matched."""
-    numbers = shown_frames(len(sequence.frame_names))
+    numbers = strip_frames(len(sequence.frame_names), first=1)  # each is compared with the frame before it
     frames = [sequence.frame(number) for number in numbers]
     found = [maps(sequence.frame(number - 1), frame) for number, frame in zip(numbers, frames, strict=True)]
     figure = plots.motion(
@@ -281,7 +275,7 @@ def _draw_motion(
         [of.uncertainty for of in found],
         [of.displacement for of in found],
         [of.attention for of in found],
-        [f"{share:.0%}" for share in SHARES],
+        [f"{share:.0%}" for share in STRIP_SHARES],
         uncertainty_range=ranges.uncertainty,
         max_length=ranges.length,
         title=sequence.name,

@@ -38,10 +38,12 @@ def motion_figure(
 
     Args:
       frame: RGB uint8 [h, w, 3].
-      uncertainty: the best cosine similarity of each cell with the frame before, [h', w'] at stride 16, in [-1, 1].
-      displacement: where each cell came from in the frame before, [h', w', 2] as (x to the right, y down), in image
-        pixels.
-      attention: the weight that motion gives each cell, [h', w'], in [0, 1].
+      uncertainty: the best cosine similarity of each pixel with the frame before, [h, w], in [-1, 1], as
+        `inference.motion.motion_maps` gives it; the network's own stride-16 map of the padded frame, [h', w'], is
+        enlarged.
+      displacement: where each pixel was in the frame before, [h, w, 2] as (x to the right, y down), in image pixels;
+        or [h', w', 2].
+      attention: the weight that motion gives each pixel, [h, w], in [0, 1]; or [h', w'].
       labels: label map uint8 [h, w] to draw over the frame.
       size: width of a panel in pixels. Default: the frame's, but 320 at least and 640 at most.
       uncertainty_range: the cosines of the darkest and the brightest colour.
@@ -114,10 +116,10 @@ def _heat_over(frame: Image, values: Float[np.ndarray, "_ _"], low: float | int,
 
 
 def _over_frame(values: Float[np.ndarray, "_ _"], height: int, width: int) -> Float[np.ndarray, "{height} {width}"]:
-    """A stride-16 map at the size of its frame.
+    """A map at the size of its frame; one that has that size stays as it is.
 
-    Frames are padded to a multiple of 16, half of it on each side (the odd pixel after), before the network sees them:
-    what lies on the padding is cut off again. A map of another stride is stretched.
+    A stride-16 map is of the padded frame. Frames are padded to a multiple of 16, half of it on each side (the odd pixel
+    after), before the network sees them: what lies on the padding is cut off again. Any other map is stretched.
     """
     rows, columns = (n * _STRIDE for n in values.shape)
     if not (0 <= rows - height < _STRIDE and 0 <= columns - width < _STRIDE):

@@ -20,6 +20,9 @@ from munet_jax.runtime.errors import InputError
 Picture: TypeAlias = UInt8[np.ndarray, "_ _ 3"] | PIL.Image.Image
 """An RGB uint8 array or a Pillow image."""
 
+STRIP_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Where in a video the frames of a strip are."""
+
 _MARGIN = 6
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 
@@ -79,6 +82,18 @@ def shrink_to_width(image: Image, most: int) -> PIL.Image.Image:
     if width <= most:
         return picture
     return picture.resize((most, max(1, round(height * most / width))), PIL.Image.Resampling.BILINEAR)
+
+
+def strip_frames(count: int, first: int = 0) -> list[int]:
+    """The frames of a strip, at `STRIP_SHARES` of a video of `count` frames.
+
+    Frame 0 has the mask that was given.
+
+    Args:
+      count: frames in the video.
+      first: the earliest frame to take, if the video has it: 1 for what needs the frame before.
+    """
+    return [max(min(first, count - 1), round(share * (count - 1))) for share in STRIP_SHARES]
 
 
 def strip(images: Sequence[Picture], captions: Sequence[str] = ()) -> PIL.Image.Image:

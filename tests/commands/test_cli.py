@@ -178,6 +178,35 @@ def test_check_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["check-masks", str(frames)]) == 2
 
 
+def test_check_masks_of_still_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = [(24, 32), (32, 24), (48, 64), (64, 48)]
+    coco = ["000000000009", "000000000025", "000000000030", "000000000034", "000000000036", "000000000042"]
+    sets = {"coco": coco, "words": ["bike", "boxing", "camel", "dog"], "horses": [f"horse{k:03}" for k in range(1, 9)]}
+    for called, names in sets.items():
+        for k, name in enumerate(names):
+            write_mask(tmp_path / called / f"{name}.png", label_map(size=sizes[k % 4]))
+    assert main(["check-masks", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "missing" not in err
+    assert all(f"{tmp_path / called}: taken for masks of still images" in out for called in sets)
+    write_mask(tmp_path / "coco/000000000034.png", np.zeros((24, 32), np.uint8))
+    (tmp_path / "words/dog.png").write_text("x")
+    assert main(["check-masks", str(tmp_path)]) == 1
+    errors = capsys.readouterr().err
+    assert "coco/000000000034.png: shows no object" in errors
+    assert "words/dog.png: not an image" in errors
+
+
+def test_check_masks_of_videos_with_gaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every 5th frame, and one of them missing: still a video."""
+    for number in (0, 5, 10, 20, 25):
+        write_mask(tmp_path / f"cat/{number:05}.png", label_map())
+    assert main(["check-masks", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert "cat: frame 20 follows frame 10: 1 frames are missing" in err
+    assert "still images" not in out
+
+
 def test_training_data_alone_where_the_evaluation_has_no_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ from munet_jax.checkpoints.weight_file import write_weights
 from munet_jax.commands.cli import main
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.evaluation import run
-from munet_jax.report.make import ReportOptions, page_frames, page_sequence, read_attributes, shown_frames
+from munet_jax.report.make import ReportOptions, page_frames, page_sequence, read_attributes
 from munet_jax.report.of_evaluation import report_drawer
 from munet_jax.report.sequences import ReportSequence, mean_scores, sequences_in_trees
 from munet_jax.runtime.errors import InputError
@@ -98,12 +98,6 @@ def test_bad_input_is_one_line(trees: Path, capsys: pytest.CaptureFixture[str]) 
     refused("JPEGImages/480p/dog: holds no frames")
     with pytest.raises(SystemExit):
         report(trees, "--pixel", "12")
-
-
-def test_the_frames_of_a_strip() -> None:
-    assert shown_frames(101) == [1, 25, 50, 75, 100]  # the first mask was given
-    assert shown_frames(2) == [1] * 5
-    assert shown_frames(1) == [0] * 5
 
 
 def test_the_page_has_evenly_spread_frames_and_the_worst(trees: Path) -> None:

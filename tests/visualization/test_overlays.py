@@ -10,7 +10,16 @@ from munet_jax.data.masks import davis_palette
 from munet_jax.runtime.errors import InputError
 from munet_jax.visualization.colours import flow_colours, heat_map
 from munet_jax.visualization.figures import colour_bar, motion_figure
-from munet_jax.visualization.overlays import blend, enlarge, grid, overlay_labels, save_gif, save_png, strip
+from munet_jax.visualization.overlays import (
+    blend,
+    enlarge,
+    grid,
+    overlay_labels,
+    save_gif,
+    save_png,
+    strip,
+    strip_frames,
+)
 
 FRAME = np.full((40, 60, 3), (100, 150, 200), np.uint8)
 
@@ -144,6 +153,16 @@ def maps(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
     uncertainty, attention = generator.random((2, rows, columns), np.float32)
     return uncertainty, generator.normal(0, 9, (rows, columns, 2)).astype(np.float32), attention
+
+
+def test_the_frames_of_a_strip():
+    assert strip_frames(101) == [0, 25, 50, 75, 100]
+    assert strip_frames(2) == [0, 0, 0, 1, 1]
+    assert strip_frames(1) == [0] * 5
+    # What needs the frame before begins at the second frame.
+    assert strip_frames(101, first=1) == [1, 25, 50, 75, 100]
+    assert strip_frames(2, first=1) == [1] * 5
+    assert strip_frames(1, first=1) == [0] * 5
 
 
 def test_motion_figure_shows_the_maps_in_their_place():
