@@ -17,7 +17,10 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from munet_jax.models import MUNet, create_model
+from munet_jax.inference.views import predict_step, remember_step
+from munet_jax.models import MUNet, create_model, video
+from munet_jax.models.create import variable_shapes
+from munet_jax.models.memory import Policy
 from munet_jax.training.optimizer import create_optimizer
 from munet_jax.training.step import TrainState
 
@@ -28,8 +31,6 @@ PRODUCT = 2048
 
 def random_variables(model: MUNet) -> Any:
     """Kernels that keep a signal's size, norms that change nothing: nothing has to be compiled to make them."""
-    memory = "sequential" if model.decoder.motion_prior else "reference"
-    clip = (jnp.zeros((1, 2, 32, 32, 3)), jnp.zeros((1, 1, 32, 32)), jnp.ones((1, 1), bool))
     rng = np.random.default_rng(0)
 
     def draw(path: Any, x: Any) -> np.ndarray:
@@ -37,8 +38,21 @@ def random_variables(model: MUNet) -> Any:
             return rng.standard_normal(x.shape, np.float32) / np.sqrt(np.prod(x.shape[:3]), dtype=np.float32)
         return np.full(x.shape, path[-1].key in ("scale", "var"), np.float32)
 
-    shapes = jax.eval_shape(lambda key: model.init(key, *clip, memory=memory), jax.random.key(0))
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return jax.tree_util.tree_map_with_path(draw, variable_shapes(model))
+
+
+def lowered_steps(model: MUNet, policy: Policy, size: tuple[int, int], objects: int) -> tuple[Any, Any, Any]:
+    """Both halves of a step with the memory's first room, lowered from shapes alone; and the shapes of the memory."""
+    variables, shape = variable_shapes(model), jax.ShapeDtypeStruct
+    state = jax.eval_shape(lambda: video.init_state(model, variables, size, objects, policy=policy))
+    bank, rest = state.bank, state._replace(bank=None)
+    frame, flag = shape((1, *size, 3), jnp.uint8), shape((), jnp.bool_)
+    predict = predict_step.jitted.lower(model, variables, bank, rest, frame)
+    _, remembered, _ = jax.eval_shape(lambda *args: video.predict(model, *args), variables, state, frame)
+    remember = remember_step.jitted.lower(
+        model, variables, bank, rest, remembered, frame, state.masks, state.objects, state.objects, flag
+    )
+    return predict, remember, bank
 
 
 def first_mask(size: tuple[int, int], objects: int) -> np.ndarray:

@@ -28,13 +28,14 @@ import munet_jax
 from benchmarks.common import Ceiling, first_mask, machine, median, moving_picture, peak_bytes, random_variables
 from configs import common
 from munet_jax.commands.weights import frame_size
-from munet_jax.inference import VideoSegmenter, stream
+from munet_jax.inference import VideoSegmenter, views
 from munet_jax.models import create_model
-from munet_jax.models.memory import FIRST_SLOT, EveryK, MemoryBank
+from munet_jax.models.memory import POLICIES, FrameBank
+from munet_jax.models.memory.every_k import FIRST_SLOT
 from munet_jax.runtime.jit import DeviceJit
 from munet_jax.runtime.malloc import tune_malloc
 
-STEPS = ("query_step", "memorise_step")
+STEPS = ("predict_step", "remember_step")
 
 
 class Probe:
@@ -92,7 +93,7 @@ class Case:
         model, variables, config = load(network)
         config.inference.update(memory_policy=policy, winograd=convolutions == "winograd", max_size=max_size)
         self.segmenter = VideoSegmenter(model, variables, config)
-        self.probes = {name: Probe(getattr(stream, name)) for name in STEPS}
+        self.probes = {name: Probe(getattr(views, name)) for name in STEPS}
         self.seconds: list[float] = []
         self.number = 0
 
@@ -101,7 +102,7 @@ class Case:
         mask = None if self.number else first_mask(self.size, self.objects)
         frame = moving_picture(self.size, self.number)
         for name, probe in self.probes.items():
-            setattr(stream, name, probe)
+            setattr(views, name, probe)
         start = time.perf_counter()
         self.segmenter.step(frame, mask)
         self.seconds.append(time.perf_counter() - start)
@@ -113,11 +114,11 @@ class Case:
         self.step()
         self.step()
         self.first_seconds = time.perf_counter() - start
-        policy, until = self.segmenter.settings.policy, self.kept
-        if isinstance(policy, EveryK):
-            (view,) = self.segmenter._streams
-            view.kept, until = self.kept, self.number + 1  # one more, which may compile for a larger memory
-            view.bank = with_copies(policy.make_room(view.bank, self.kept), self.kept)
+        until = self.kept
+        (view,) = self.segmenter._views
+        if self.named["policy"] == "every_k":
+            self.segmenter._kept, until = self.kept, self.number + 1  # one more, which may compile for a larger memory
+            view.state = view.state._replace(bank=with_copies(view.state.bank.grow(self.kept), self.kept))
         while self.number < until:
             self.step()
         self.seconds.clear()
@@ -135,13 +136,14 @@ class Case:
         return found
 
 
-def with_copies(bank: MemoryBank, kept: int) -> MemoryBank:
+def with_copies(bank: FrameBank, kept: int) -> FrameBank:
     """The first frame's part of the memory in as many slots as there are frames that stay."""
 
     def copied(x: Any) -> Any:
         return x.at[:, :, FIRST_SLOT : FIRST_SLOT + kept].set(x[:, :, FIRST_SLOT : FIRST_SLOT + 1])
 
-    return MemoryBank(*[copied(x) for x in bank])
+    parts = {name: copied(getattr(bank, name)) for name in ("keys", "values", "occupied")}
+    return bank._replace(**parts, kept=np.int32(kept))
 
 
 def load(network: str) -> tuple[Any, Any, Any]:
@@ -163,7 +165,7 @@ def main() -> None:
     parser.add_argument(
         "--memory", type=int, nargs="+", default=[5], help="frames in memory to stay, before the timing"
     )
-    parser.add_argument("--policies", nargs="+", choices=stream.POLICIES, default=["every_k"])
+    parser.add_argument("--policies", nargs="+", choices=tuple(POLICIES), default=["every_k"])
     parser.add_argument("--convolutions", nargs="+", choices=("winograd", "direct"), default=["winograd"])
     parser.add_argument("--max-size", type=int, nargs="+", default=[0], help="short side that is worked on; 0: any")
     options = parser.parse_args()

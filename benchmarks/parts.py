@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.common import Ceiling, machine, median, seconds_of
 from munet_jax.commands.weights import frame_size
 from munet_jax.models.aggregation import STRIDE
+from munet_jax.models.memory.readout import Memory, chunked_readout, counted_readout, readout
 from munet_jax.models.mu_layer import MULayer
-from munet_jax.models.reading import Memory, read, read_and_count
 from munet_jax.runtime.jit import device_jit
 from munet_jax.runtime.malloc import tune_malloc
 
@@ -84,10 +84,10 @@ def read_cases(positions: int, frames: list[int], rng: np.random.Generator) -> d
     keys = jnp.asarray(rng.standard_normal((1, 1, ROOM * positions, KEY), np.float32))
     values = jnp.asarray(rng.standard_normal((1, 1, ROOM * positions, VALUE), np.float32))
     forms: dict[str, Callable[..., Any]] = {
-        "2048 at a time": lambda memory, query: read(memory, query, chunk=2048),
-        "all at once": lambda memory, query: read(memory, query),
-        "best 32 of 2048 at a time": lambda memory, query: read(memory, query, top_k=32, chunk=2048),
-        "2048 at a time, with uses": lambda memory, query: read_and_count(memory, query, chunk=2048),
+        "2048 at a time": lambda memory, query: chunked_readout(memory, query, chunk=2048),
+        "all at once": readout,
+        "best 32 of 2048 at a time": lambda memory, query: chunked_readout(memory, query, top_k=32, chunk=2048),
+        "2048 at a time, with uses": lambda memory, query: counted_readout(memory, query, chunk=2048),
     }
     cases: dict[str, Callable[[], Any]] = {}
     for name, form in forms.items():

@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.common import random_variables, training_parts
+from benchmarks.common import lowered_steps, training_parts
 from configs import common
 from munet_jax.commands.weights import frame_size
-from munet_jax.inference.stream import create_settings, memorise_step, query_step
-from munet_jax.inference.views import create_geometry
 from munet_jax.models import create_model
+from munet_jax.models.memory import create_policy
 from munet_jax.runtime.jit import CPU_OPTIONS
 from munet_jax.training.step import abstract_batch, make_train_step
 
@@ -76,22 +74,11 @@ def cost_of(lowered: Any) -> Cost:
 
 
 def frame_costs(size: tuple[int, int], objects: int, kept: int = 5) -> dict[str, Cost]:
-    """Query and memorise step of the paper's network with `kept` frames in memory and the previous one."""
+    """Both halves of a step of the paper's network with `kept` frames in memory and the previous one."""
     config = common.get_config()
     config.inference.update(memory_capacity=kept + 1, read_chunk=0)
-    model, settings, geometry = create_model(config.model), create_settings(config.inference), create_geometry(size)
-    variables, shape = jax.eval_shape(lambda: random_variables(model)), jax.ShapeDtypeStruct
-    height, width = geometry.padded
-    h, w = height // 16, width // 16
-    frame, inside = shape((1, height, width, 3), jnp.float32), shape((4,), jnp.int32)
-    reduced, masks = shape((1, h, w, 256), jnp.float32), shape((1, objects, height, width), jnp.float32)
-    bank = jax.eval_shape(lambda: settings.policy.init(objects, h * w, key_dim=128, value_dim=512, dtype=jnp.float32))
-    valid, key = shape((1, objects), jnp.bool_), shape((1, h, w, 128), jnp.float32)
-    query = query_step.jitted.lower(model, settings, variables, frame, inside, reduced, masks, bank, valid)
-    memorise = memorise_step.jitted.lower(
-        model, settings, variables, frame, inside, masks, key, None, bank, valid, valid, shape((), jnp.int32)
-    )
-    return {"query": cost_of(query), "memorise": cost_of(memorise)}
+    predict, remember, _ = lowered_steps(create_model(config.model), create_policy(config.inference), size, objects)
+    return {"predict": cost_of(predict), "remember": cost_of(remember)}
 
 
 def training_cost(name: str, clips: int) -> tuple[Cost, float]:

@@ -33,10 +33,9 @@ Displacement = Float[Array, "b h w 2"]
 Uncertainty = Float[Array, "b h w 1"]
 ClassLogits = Float[Array, "b h w c"]
 Scalar = Float[Array, ""]
-Inside = Int[Array, "4"]  # where the picture lies in a padded frame: top, left, height, width in pixels
 
 __all__ = [
     "AnyMap", "Array", "BinaryMask", "Bool", "ClassLogits", "ClipBatch", "CostVolume", "Displacement", "FeatureMap",
-    "Float", "FrameBatch", "Image", "Inside", "Int", "Keys", "LabelMap", "ObjectMasks", "ObjectValid", "Occupied",
+    "Float", "FrameBatch", "Image", "Int", "Keys", "LabelMap", "ObjectMasks", "ObjectValid", "Occupied",
     "Scalar", "UInt8", "Uncertainty", "Values",
 ]  # fmt: skip

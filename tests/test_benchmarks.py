@@ -33,8 +33,8 @@ def test_frames_of_both_policies_and_convolutions() -> None:
         ("every_k", "winograd"), ("every_k", "direct"), ("adaptive", "winograd"), ("adaptive", "direct"),
     ]  # fmt: skip
     for case in measured["cases"]:
-        assert case["seconds"] >= case["query_step"]["seconds"] > 0
-        assert case["query_step"]["gflop"] > 0.1
+        assert case["seconds"] >= case["predict_step"]["seconds"] > 0
+        assert case["predict_step"]["gflop"] > 0.1
 
 
 def test_the_figure_has_a_line_for_each_thing_that_varies(tmp_path: Path) -> None:

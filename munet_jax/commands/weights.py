@@ -1,4 +1,4 @@
-"""`munet convert`, `munet export-weights`, `munet export-steps`: parameters and programs in files."""
+"""`munet convert`, `munet export-weights`, `munet export-step`: parameters and programs in files."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def add(commands: Any) -> None:
     export.add_argument("--step", default="newest", help="a step, 'newest' (default) or 'best'")
     export.set_defaults(run=run_export, takes_config=False)
 
-    steps = commands.add_parser("export-steps", help="write the steps of inference as StableHLO, weights inside")
+    steps = commands.add_parser("export-step", help="write the step of inference as StableHLO, weights inside")
     steps.add_argument("weights", type=Path, metavar="WEIGHTS", help="a file of export-weights, or a training run")
-    steps.add_argument("folder", type=Path, metavar="DIR", help="gets the three steps and steps.json")
+    steps.add_argument("folder", type=Path, metavar="DIR", help="gets step.stablehlo and step.json")
     steps.add_argument("--size", type=frame_size, required=True, metavar="WIDTHxHEIGHT", help="of the frames")
     steps.add_argument("--objects", type=int, required=True, help="at most")
     steps.add_argument(
         "--platforms", nargs="+", default=["cpu", "cuda", "tpu"], help="where they will run; default: all"
     )
-    steps.set_defaults(run=run_export_steps, takes_config=False)
+    steps.set_defaults(run=run_export_step, takes_config=False)
 
 
 def frame_size(text: str) -> tuple[int, int]:
@@ -66,13 +66,13 @@ def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:
     return 0
 
 
-def run_export_steps(options: argparse.Namespace, _: Sequence[str]) -> int:
-    """`munet export-steps`."""
+def run_export_step(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet export-step`."""
     import munet_jax
-    from munet_jax.inference.export import export_steps
+    from munet_jax.inference.export import export_step
 
     size, objects, platforms = options.size, options.objects, options.platforms
-    for path in export_steps(
+    for path in export_step(
         *munet_jax.load(options.weights), options.folder, size=size, objects=objects, platforms=platforms
     ):
         print(f"written:  {path}")

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from munet_jax.inference.stream import Settings
-from munet_jax.inference.views import Geometry
+from munet_jax.inference.views import Geometry, Network
 from munet_jax.models import MUNet
-from munet_jax.models.aggregation import STRIDE
 from munet_jax.models.encoders import LightReferenceEncoder
-from munet_jax.models.memory import FRAME_BUCKETS, EveryK
+from munet_jax.models.memory import Policy
+from munet_jax.models.padding import STRIDE
 from munet_jax.runtime.errors import InputError
 
 F32 = 4
@@ -35,50 +33,43 @@ class Budget:
 
     @property
     def total(self) -> float:
-        """Both."""
+        """The bank and a step together."""
         return self.bank + self.step
 
 
-def estimate(model: MUNet, settings: Settings, geometries: Sequence[Geometry], slots: int) -> Budget:
+def estimate(network: Network, geometries: Sequence[Geometry], slots: int) -> Budget:
     """What a video needs on the device, without the parameters.
 
     Args:
-      model: the network.
-      settings: policy and chunks.
+      network: the model and the memory's policy.
       geometries: of the views; each has a memory of its own, and they take their steps one after the other.
       slots: objects, padded.
     """
-    bank = sum(bank_bytes(model, settings, geometry, slots) for geometry in geometries)
-    return Budget(bank, max(step_bytes(model, settings, geometry, slots) for geometry in geometries))
-
-
-def bank_bytes(model: MUNet, settings: Settings, geometry: Geometry, slots: int) -> float:
-    """Of one view's memory; where it grows the old one is there too."""
-    embedding, policy = model.query_embedding, settings.policy
+    embedding = network.model.query_embedding
     assert embedding.key_dim is not None
-    width = (embedding.key_dim + embedding.value_dim) * np.dtype(embedding.dtype).itemsize
-    frame = slots * geometry.positions * width
-    if not isinstance(policy, EveryK):
-        # A write makes the new memory beside the old one, and merges in f32.
-        merging = policy.capacity * geometry.positions * (embedding.key_dim + 2 * embedding.value_dim) * F32
-        return float(2 * frame * policy.capacity + merging)
-    before = max((size for size in FRAME_BUCKETS if size < policy.capacity), default=0)
-    return float(frame * (policy.capacity + before))
+    itemsize = np.dtype(embedding.dtype).itemsize
+    bank = sum(
+        network.policy.bank_bytes(
+            slots, geometry.positions, key_dim=embedding.key_dim, value_dim=embedding.value_dim, itemsize=itemsize
+        )
+        for geometry in geometries
+    )
+    return Budget(bank, max(step_bytes(network, geometry, slots) for geometry in geometries))
 
 
-def step_bytes(model: MUNet, settings: Settings, geometry: Geometry, slots: int) -> float:
+def step_bytes(network: Network, geometry: Geometry, slots: int) -> float:
     """The largest of a step's three parts: Enc-R, the memory read, the decoder; and the masks of all objects."""
-    height, width = geometry.padded
-    pixels, positions = height * width, geometry.positions
-    chunk = min(settings.object_chunk or slots, slots)
+    model, policy = network.model, network.policy
+    positions = geometry.positions
+    pixels = positions * STRIDE**2
+    chunk = min(model.object_chunk or slots, slots)
     wide = np.dtype(model.decoder.dtype).itemsize
     at_2, at_4 = reference_widths(model)
     stride_2, stride_4 = pixels / 4 * at_2, pixels / 16 * at_4
     encoder = chunk * (MAPS_AT_STRIDE_2 * stride_2 + MAPS_AT_STRIDE_4 * stride_4) * wide
     decoder = chunk * MAPS_AT_STRIDE_4 * pixels / 16 * model.decoder.features[-1] * wide
-    policy = settings.policy
     value = model.query_embedding.value_dim
-    read = min(settings.read_chunk or policy.capacity * positions, policy.capacity * positions)
+    read = min(policy.chunk or policy.capacity * positions, policy.capacity * positions)
     matcher = slots * positions * (2 * read + 3 * value) * F32
     masks = 4 * slots * pixels * F32
     skips = pixels / 16 * (model.decoder.features[-1] + model.query_encoder.backbone.stage_widths[0]) * wide
@@ -93,90 +84,60 @@ def reference_widths(model: MUNet) -> tuple[int, int]:
     return encoder.backbone.width, encoder.backbone.stage_widths[0]
 
 
-def check_budget(
-    model: MUNet,
-    settings: Settings,
-    geometries: Sequence[Geometry],
-    slots: int,
-    config: ConfigDict,
-    *,
-    held: int = 0,
-) -> None:
+def check_budget(network: Network, geometries: Sequence[Geometry], slots: int, *, held: int = 0) -> None:
     """Say how much memory a video will need.
 
     Args:
-      model: see `estimate`.
-      settings: likewise.
-      geometries: likewise.
-      slots: likewise.
-      config: `config.inference`.
+      network: the model and the memory's policy.
+      geometries: of the views.
+      slots: objects, padded.
       held: bytes of a memory bank that is there already.
 
     Raises:
       InputError: the device has less; which options to lower, and to what.
     """
-    budget, free = estimate(model, settings, geometries, slots), available_memory()
+    budget, free = estimate(network, geometries, slots), available_memory()
     available = None if free is None else free + held
     height, width = geometries[0].work
-    LOG.info(
-        "frames worked on at %d x %d with %d object slots need about %.2f GB (memory bank %.2f, a step %.2f)%s",
-        width, height, slots, budget.total / GIGA, budget.bank / GIGA, budget.step / GIGA,
-        "" if available is None else f"; {available / GIGA:.1f} GB are free",
-    )  # fmt: skip
+    needs = (
+        f"frames worked on at {width} x {height} with {slots} object slots need about {budget.total / GIGA:.2f} GB (memory "
+        f"bank {budget.bank / GIGA:.2f}, a step {budget.step / GIGA:.2f})"
+    )
+    LOG.info("%s%s", needs, "" if available is None else f"; {available / GIGA:.1f} GB are free")
     if available is not None and budget.total > available:
         raise InputError(
-            f"frames worked on at {width} x {height} with {slots} object slots need about {budget.total / GIGA:.2f} GB (memory "
-            f"bank {budget.bank / GIGA:.2f}, a step {budget.step / GIGA:.2f}) and {available / GIGA:.2f} GB are free; "
-            f"{advice(model, settings, geometries, slots, available, config.size_multiple)}"
+            f"{needs} and {available / GIGA:.2f} GB are free; {advice(network, geometries, slots, available)}"
         )
 
 
-def advice(
-    model: MUNet,
-    settings: Settings,
-    geometries: Sequence[Geometry],
-    slots: int,
-    available: float | int,
-    multiple: int = STRIDE,
-) -> str:
+def advice(network: Network, geometries: Sequence[Geometry], slots: int, available: float | int) -> str:
     """Which fields of `config.inference` to lower to which value, each of which is enough alone; else all together."""
 
-    def total(settings: Settings, geometries: Sequence[Geometry]) -> float:
-        return estimate(model, settings, geometries, slots).total
+    def fits(policy: Policy = network.policy, chunk: int | None = None, views: Sequence[Geometry] = geometries) -> bool:
+        model = network.model if chunk is None else network.model.clone(object_chunk=chunk)
+        return estimate(network._replace(model=model, policy=policy), views, slots).total <= available
 
-    options = []
-    policy = settings.policy
-    field = "memory_capacity" if isinstance(policy, EveryK) else "adaptive_capacity"
-    least = 3 if isinstance(policy, EveryK) else 2
-    for capacity in range(policy.capacity - 1, least - 1, -1):
-        smaller = settings._replace(policy=dataclasses.replace(policy, capacity=capacity))
-        if total(smaller, geometries) <= available:
-            options.append(f"{field} to {capacity}")
+    policy, options = network.policy, []
+    for capacity in range(policy.capacity - 1, policy.least_capacity - 1, -1):
+        if fits(dataclasses.replace(policy, capacity=capacity)):
+            options.append(f"{policy.capacity_option} to {capacity}")
             break
-    for chunk in (8, 4, 2, 1):
-        if chunk < slots and total(settings._replace(object_chunk=chunk), geometries) <= available:
-            options.append(f"object_chunk to {chunk}")
-            break
-    for chunk in (1024, 256):
-        if total(settings._replace(read_chunk=chunk), geometries) <= available:
-            options.append(f"read_chunk to {chunk}")
-            break
+    options += [f"object_chunk to {n}" for n in (8, 4, 2, 1) if n < slots and fits(chunk=n)][:1]
+    options += [f"read_chunk to {n}" for n in (1024, 256) if fits(dataclasses.replace(policy, chunk=n))][:1]
     short = min(geometries[0].work)
     for side in range(short // 16 * 16, 0, -16):
-        shrunk = [shrink(geometry, side / short, multiple) for geometry in geometries]
-        if side < short and total(settings, shrunk) <= available:
+        if side < short and fits(views=[shrink(geometry, side / short) for geometry in geometries]):
             options.append(f"max_size to {side}")
             break
     if not options:
-        return "no single option of config.inference brings it below that; follow fewer objects, or free memory"
+        return "no single option of config.inference brings it below that; track fewer objects, or free memory"
     return f"lower {' or '.join(options)} (config.inference; munet segment has options of these names)"
 
 
-def shrink(geometry: Geometry, factor: float, multiple: int) -> Geometry:
+def shrink(geometry: Geometry, factor: float) -> Geometry:
     """The same view at another size."""
     height, width = (max(1, round(length * factor)) for length in geometry.work)
-    padded = -(-height // multiple) * multiple, -(-width // multiple) * multiple
-    return dataclasses.replace(geometry, work=(height, width), padded=padded)
+    return dataclasses.replace(geometry, work=(height, width))
 
 
 def available_memory() -> int | None:

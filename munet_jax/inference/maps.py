@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from munet_jax.array_types import AnyMap, Array, CostVolume, Inside
+from munet_jax.array_types import AnyMap, Array, CostVolume
 from munet_jax.host_types import Float, Image, UInt8
-from munet_jax.inference.checks import check_frame
-from munet_jax.inference.stream import motion_of
-from munet_jax.inference.views import Geometry, create_geometry, fit_frame, map_to_source
+from munet_jax.inference.arguments import check_frame
+from munet_jax.inference.views import Geometry, create_geometry, displacement_to_source, fit_frame, map_to_source
 from munet_jax.models import MUNet
-from munet_jax.models.aggregation import STRIDE
+from munet_jax.models.padding import STRIDE
+from munet_jax.models.video import display_displacement, observe
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import device_jit
 
@@ -73,16 +73,14 @@ class MotionMaps:
 
 
 @device_jit(static_argnums=0)
-def motion_step(
-    model: MUNet, variables: Any, frame: Array, before: Array, inside: Inside
-) -> tuple[AnyMap, AnyMap, AnyMap, CostVolume]:
+def motion_step(model: MUNet, variables: Any, frame: Array, before: Array) -> tuple[AnyMap, AnyMap, AnyMap, CostVolume]:
     """Uncertainty, displacement as users see it in pixels of the worked-on frame, attention, and cost volume."""
 
-    def run(module: MUNet) -> tuple[AnyMap, AnyMap, AnyMap, CostVolume]:
-        encoded, previous = module.encode(frame, inside), module.encode(before, inside).reduced
-        query = module.query(encoded, previous, inside)
-        cost, _ = module.mu_layer.cost(encoded.reduced, previous, inside)
-        return query.motion.uncertainty, motion_of(module, cost), query.attention, cost
+    def run(net: MUNet) -> tuple[AnyMap, AnyMap, AnyMap, CostVolume]:
+        previous = net.encode(before).reduced
+        encoded, query = observe(net, frame, previous, is_first=False)
+        cost, _ = net.mu_layer.cost(encoded.reduced, previous)
+        return query.motion.uncertainty, display_displacement(net, cost), query.attention, cost
 
     return model.apply(variables, method=run)
 
@@ -99,12 +97,8 @@ def motion_maps(
         check_frame(image, number)
     if before.shape != frame.shape:
         raise InputError(f"the frame before is {list(before.shape)} but the frame is {list(frame.shape)}")
-    options = config.inference
-    geometry = create_geometry(
-        (frame.shape[0], frame.shape[1]), max_size=options.max_size, multiple=options.size_multiple
-    )
+    geometry = create_geometry((frame.shape[0], frame.shape[1]), max_size=config.inference.max_size)
     fitted = [fit_frame(jnp.asarray(image), geometry) for image in (frame, before)]
-    uncertainty, moved, attention, cost = motion_step(model, variables, *fitted, jnp.asarray(geometry.inside))
-    shown = [np.asarray(map_to_source(x, geometry)) for x in (uncertainty, moved, attention)]
-    enlarged = np.array(geometry.size[::-1], np.float32) / np.array(geometry.work[::-1], np.float32)
-    return MotionMaps(shown[0][..., 0], shown[1] * enlarged, shown[2][..., 0], np.asarray(cost)[0], geometry)
+    uncertainty, moved, attention, cost = motion_step(model, variables, *fitted)
+    shown = [np.asarray(map_to_source(x, geometry))[..., 0] for x in (uncertainty, attention)]
+    return MotionMaps(shown[0], displacement_to_source(moved, geometry), shown[1], np.asarray(cost)[0], geometry)

@@ -6,12 +6,13 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
+REMOVED = ("size_multiple",)  # fields of older versions
 MOST_OBJECTS = 255  # a label map of uint8 has no more ids
 
 
 @dataclasses.dataclass(frozen=True)
 class AdaptiveConfig:
-    """Of the policy 'adaptive': see `munet_jax.models.adaptive_memory.Adaptive`."""
+    """Of the policy 'adaptive': see `munet_jax.models.memory.Adaptive`."""
 
     capacity: int = 16
     merge_above: float = 0.95
@@ -29,7 +30,6 @@ class InferenceConfig:
       adaptive: of adaptive: its capacity and how it merges.
       max_objects: more are refused.
       max_size: short side at which larger frames are worked on; 0: every frame at its own size.
-      size_multiple: frames are padded to it; a larger one lets videos of more sizes share a compilation.
       flip: also look at each frame mirrored, and average.
       scales: look at each frame at these scales, and average.
       read_chunk: memory positions that are read at a time; 0: all.
@@ -43,7 +43,6 @@ class InferenceConfig:
     adaptive: AdaptiveConfig = AdaptiveConfig()
     max_objects: int = 16
     max_size: int = 0
-    size_multiple: int = 16
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     read_chunk: int = 2048
@@ -57,7 +56,10 @@ def default_options() -> ConfigDict:
 
 
 def fill_options(config: ConfigDict) -> None:
-    """Give `config.inference` of an older run the fields that it does not know."""
+    """Give `config.inference` of an older run the fields that it does not know, and take those that are gone."""
+    for name in REMOVED:
+        if name in config.inference:
+            del config.inference[name]
     for name, value in default_options().items():
         if name not in config.inference:
             config.inference[name] = value

@@ -1,4 +1,4 @@
-"""What a segmenter says about a frame, and how masks that were given go over what was predicted."""
+"""What a segmenter says about a frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from munet_jax.array_types import Array, Float
-from munet_jax.data.masks import IGNORE
 from munet_jax.inference.options import MOST_OBJECTS
 
 OUTPUTS = ("labels", "probabilities", "uncertainty", "displacement", "attention")
@@ -53,25 +52,7 @@ def label_dtype(ids: Iterable[int]) -> type[np.generic]:
 
 
 @jax.jit
-def winner(probabilities: Float[Array, "1 n h w"]) -> Array:
+def argmax_labels(probabilities: Float[Array, "1 n h w"]) -> Array:
     """0 for background, else 1 + slot: the most probable of n + 1, background where equal; uint8 [h, w]."""
     background = 1.0 - jnp.sum(probabilities, axis=1, keepdims=True)
     return jnp.argmax(jnp.concatenate([background, probabilities], axis=1), axis=1)[0].astype(jnp.uint8)
-
-
-@jax.jit
-def impose(probabilities: Float[Array, "1 n h w"], labels: Array, ids: Array, named: Array) -> Array:
-    """Put the given objects' masks over the prediction; what they cover belongs to nobody else.
-
-    Args:
-      probabilities: predicted.
-      labels: int32 [h, w], the given label map.
-      ids: int32 [n], of the slots.
-      named: bool [n], the slots that the label map speaks about.
-    """
-    ids, named, labels = ids[None, :, None, None], named[None, :, None, None], labels[None, None]
-    truth = (labels == ids) & named
-    # 'Not known' pixels keep the prediction; of the rest, a named object has exactly its mask.
-    known = labels != IGNORE
-    kept = jnp.where(named & known, 0.0, jnp.where(jnp.any(truth, axis=1, keepdims=True), 0.0, probabilities))
-    return jnp.where(truth, 1.0, kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,16 +15,24 @@ from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
 from munet_jax.data.masks import IGNORE
+from munet_jax.inference.arguments import check_frame, check_ids, check_mask, check_options, check_outputs
 from munet_jax.inference.budget import check_budget
-from munet_jax.inference.checks import check_frame, check_mask, check_options
+from munet_jax.inference.cpu import COLLECTION, with_transformed_kernels
 from munet_jax.inference.options import MOST_OBJECTS
-from munet_jax.inference.prediction import OUTPUTS, Prediction, impose, label_dtype, winner
-from munet_jax.inference.saved_state import pack_stream, unpack_stream
-from munet_jax.inference.stream import Step, Stream, create_settings
-from munet_jax.inference.views import Geometry, create_geometry, fit_frame, fit_masks, map_to_source, masks_to_source
+from munet_jax.inference.prediction import Prediction, argmax_labels, label_dtype
+from munet_jax.inference.views import (
+    Geometry,
+    Network,
+    View,
+    create_geometry,
+    fit_frame,
+    fit_masks,
+    map_to_source,
+    masks_to_source,
+)
 from munet_jax.models import MUNet
-from munet_jax.models.memory import FRAME_BUCKETS, EveryK
-from munet_jax.models.prepare import prepare
+from munet_jax.models.memory import create_policy
+from munet_jax.models.video import UNKNOWN, Given, Output, Remembered, overwrite_with_given, with_slots, without_objects
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
 from munet_jax.runtime.malloc import trim_malloc
@@ -32,6 +40,7 @@ from munet_jax.runtime.malloc import trim_malloc
 # Object slots are padded up to these, above the last to its multiples, so that a new object seldom compiles anything.
 OBJECT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
 NOBODY = 0  # in a slot
+_overwrite = jax.jit(overwrite_with_given)
 
 LOG = logging.getLogger("munet_jax")
 
@@ -45,14 +54,15 @@ class VideoSegmenter:
         Raises:
           InputError: a field of `config.inference` has a value that cannot be.
         """
-        check_options(config.inference)
-        self.settings = create_settings(config.inference)
-        self.model, self.config = model, config
+        options = config.inference
+        check_options(options)
+        self.config, self.max_objects = config, options.max_objects
         # Where `jax.default_device` says, also if they are on another device already.
-        self.variables = jax.device_put(variables, jax.config.jax_default_device)  # type: ignore[attr-defined]
-        transform = config.inference.winograd and jax.default_backend() == "cpu"
-        self._prepared = prepare(model, self.variables, transform=transform)
-        self.max_objects = config.inference.max_objects
+        variables = jax.device_put(variables, jax.config.jax_default_device)  # type: ignore[attr-defined]
+        if options.winograd and jax.default_backend() == "cpu":
+            variables = with_transformed_kernels(model, variables)
+        model = model.clone(object_chunk=options.object_chunk)
+        self.network = Network(model, variables, create_policy(options))
         self.reset()
 
     def reset(self) -> None:
@@ -60,29 +70,39 @@ class VideoSegmenter:
         self.frame_index = -1
         self._slots: tuple[int, ...] = ()  # the id in each, or NOBODY
         self._size: tuple[int, int] | None = None
-        self._streams: list[Stream] = []
+        self._views: list[View] = []
+        self._kept = 0  # frames that went to memory to stay
         self._whole = True  # False after a step that was interrupted: its memory is gone
 
     @property
+    def model(self) -> MUNet:
+        """The network."""
+        return self.network.model
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Its parameters and statistics, as they were given."""
+        return {name: tree for name, tree in self.network.variables.items() if name != COLLECTION}
+
+    @property
     def object_ids(self) -> tuple[int, ...]:
-        """The ids that are followed, ascending."""
+        """The ids that are tracked, ascending."""
         return tuple(sorted(i for i in self._slots if i != NOBODY))
 
     @property
     def shapes(self) -> dict[str, Any]:
         """What decides whether the next step compiles."""
-        bank = self._streams[0].bank if self._streams else None
         return {
             "frames of": self._size,
             "object slots": len(self._slots),
-            "memory": 0 if bank is None else bank.occupied.shape[2],
+            "memory": self._views[0].state.bank.occupied.shape[2] if self._views else 0,
         }
 
     def step(
         self,
         frame: np.ndarray,
         mask: np.ndarray | None = None,
-        object_ids: Sequence[int] | None = None,
+        object_ids: Iterable[int] | None = None,
         *,
         outputs: Sequence[str] = ("labels",),
     ) -> Prediction:
@@ -104,31 +124,31 @@ class VideoSegmenter:
         self._check(frame, mask, outputs)
         given = () if mask is None else self._given_ids(mask, object_ids)
         compiled, start, before = COMPILES.count, time.perf_counter(), self.shapes
-        known = np.array([i != NOBODY for i in self._slots], bool)
         new = tuple(i for i in sorted(set(given)) if i not in self._slots)
         self._open(frame.shape[:2], new)
-        known = np.pad(known, (0, len(self._slots) - known.size))
         self._whole = False
-        prediction = self._step(frame, mask, given, known, new, outputs)
+        prediction = self._step(frame, mask, given, new, outputs)
         self._whole = True
         if COMPILES.count > compiled:
             trim_malloc()
             self._log_compilation(COMPILES.count - compiled, time.perf_counter() - start, before)
         return prediction
 
-    def remove(self, object_ids: Sequence[int]) -> None:
-        """Stop following objects; their memory is forgotten, and an id may come back later as a new object.
+    def remove(self, object_ids: Iterable[int]) -> None:
+        """Stop tracking objects; their memory is forgotten, and an id may come back later as a new object.
 
         Raises:
-          InputError: an id that is not followed.
+          InputError: an id that is not tracked, or that is no whole number.
         """
         self._check_whole()
-        unknown = sorted(set(map(int, object_ids)) - set(self.object_ids))
+        removed = check_ids(object_ids)
+        unknown = sorted(removed - set(self.object_ids))
         if unknown:
-            raise InputError(f"there is no object {unknown[0]} to remove; followed are {list(self.object_ids)}")
-        self._slots = tuple(NOBODY if i in object_ids else i for i in self._slots)
-        for stream in self._streams:
-            stream.keep(np.array([i != NOBODY for i in self._slots]))
+            raise InputError(f"object {unknown[0]} is not tracked; tracked ids: {list(self.object_ids)}")
+        gone = np.isin(self._slots, list(removed))
+        self._slots = tuple(NOBODY if i in removed else i for i in self._slots)
+        for view in self._views:
+            view.state = without_objects(view.state, jnp.asarray(gone))
 
     def warmup(self, size: tuple[int, int], objects: int = 1) -> None:
         """Compile what a video of uint8 frames of `size` (height, width) with that many objects will need for its labels.
@@ -140,14 +160,10 @@ class VideoSegmenter:
         self.reset()
         self.step(frame, mask)
         self.step(frame)
-        policy = self.settings.policy
-        if isinstance(policy, EveryK):
-            for room in FRAME_BUCKETS:
-                if room < policy.capacity:
-                    for stream in self._streams:
-                        stream.kept = room  # one more than fits beside the previous frame
-                    self.step(frame, mask)
-                    self.step(frame)
+        for kept in self.network.policy.growth:
+            self._kept = kept  # one more than fits beside the previous frame
+            self.step(frame, mask)
+            self.step(frame)
         self.reset()
 
     def save_state(self) -> dict[str, np.ndarray]:
@@ -158,31 +174,45 @@ class VideoSegmenter:
             "size": np.array(self._size or (), np.int64),
             "slots": np.array(self._slots, np.int64),
             "frame_index": np.array(self.frame_index),
+            "kept": np.array(self._kept),
         }
-        for number, stream in enumerate(self._streams):
-            state |= {f"{number}/{name}": array for name, array in pack_stream(stream).items()}
+        for number, view in enumerate(self._views):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(view.state):
+                host = np.array(leaf)  # a copy: a view would keep the next step from using the memory again
+                # NumPy's files do not know bfloat16.
+                state[f"{number}{jax.tree_util.keystr(path)}"] = (
+                    host.view(np.uint16) if host.dtype == jnp.bfloat16 else host
+                )
         return state
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on where `save_state` was called, with a segmenter of the same config and weights.
 
         Raises:
-          InputError: the state is of a segmenter with another model or other inference settings.
+          InputError: the state is of a segmenter with another model or other inference settings, or of another version.
         """
         if str(state["config"]) != self._fingerprint:
             raise InputError(
                 "the saved state is of another config.model or config.inference; use the one it was saved with"
             )
         self.reset()
-        self.frame_index = int(state["frame_index"])
-        self._slots = tuple(map(int, state["slots"]))
-        if state["size"].size:
-            height, width = map(int, state["size"])
-            self._size = (height, width)
-            self._streams = self._create_streams()
-        for number, stream in enumerate(self._streams):
-            prefix = f"{number}/"
-            unpack_stream(stream, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self.frame_index, self._slots = int(state["frame_index"]), tuple(map(int, state["slots"]))
+        try:
+            self._kept = int(state["kept"])
+            if state["size"].size:
+                height, width = map(int, state["size"])
+                self._size = (height, width)
+                self._views = self._create_views()
+            for number, view in enumerate(self._views):
+                paths, structure = jax.tree_util.tree_flatten_with_path(view.state)
+                saved = [(state[f"{number}{jax.tree_util.keystr(path)}"], leaf.dtype) for path, leaf in paths]
+                leaves = [jnp.asarray(x.view(dtype) if dtype == jnp.bfloat16 else x) for x, dtype in saved]
+                view.state = jax.tree.unflatten(structure, leaves)
+        except KeyError as error:
+            self.reset()
+            raise InputError(
+                f"the saved state is of another version of munet_jax (it has no {error}); begin anew"
+            ) from error
 
     def _check_whole(self) -> None:
         if not self._whole:
@@ -197,102 +227,102 @@ class VideoSegmenter:
         """One view for each scale, and mirrored ones; the first is not mirrored, and its maps are shown."""
         options = self.config.inference
         return [
-            create_geometry(size, max_size=options.max_size, scale=scale, flip=flip, multiple=options.size_multiple)
+            create_geometry(size, max_size=options.max_size, scale=scale, flip=flip)
             for flip in ((False, True) if options.flip else (False,))
             for scale in options.scales
         ]
 
-    def _create_streams(self) -> list[Stream]:
+    def _create_views(self) -> list[View]:
         assert self._size is not None
-        return [Stream(self.model, self._prepared, self.settings, g) for g in self._geometries(self._size)]
+        return [View(self.network, geometry, len(self._slots)) for geometry in self._geometries(self._size)]
 
     def _open(self, size: tuple[int, ...], new: Sequence[int]) -> None:
-        """Give new ids empty slots and make more where there are too few; a first frame opens the streams."""
+        """Give new ids empty slots and make more where there are too few; a first frame opens the views."""
         slots = list(self._slots)
         slots += [NOBODY] * (slot_bucket(len(self.object_ids) + len(new)) - len(slots))
         free = [number for number, i in enumerate(slots) if i == NOBODY]
         for number, i in zip(free, new, strict=False):
             slots[number] = i
-        if not self._streams or len(slots) > len(self._slots):
-            geometries = self._geometries((size[0], size[1]))
-            held = sum(stream.held_bytes for stream in self._streams)
-            check_budget(self.model, self.settings, geometries, len(slots), self.config.inference, held=held)
-        if not self._streams:
+        if not self._views or len(slots) > len(self._slots):
+            geometries, held = self._geometries((size[0], size[1])), sum(view.held_bytes for view in self._views)
+            check_budget(self.network, geometries, len(slots), held=held)
+        more, self._slots = len(slots) > len(self._slots), tuple(slots)
+        if not self._views:
             self._size = (size[0], size[1])
-            self._streams = self._create_streams()
-        elif len(slots) > len(self._slots):
-            for stream in self._streams:
-                stream.make_slots(len(slots))
-        self._slots = tuple(slots)
+            self._views = self._create_views()
+        elif more:
+            for view in self._views:
+                view.state = with_slots(view.state, len(slots))
 
     def _step(
         self,
         frame: np.ndarray,
         mask: np.ndarray | None,
         given: Sequence[int],
-        known: np.ndarray,
         new: Sequence[int],
         outputs: Sequence[str],
     ) -> Prediction:
         """One frame through all views, whose masks are averaged."""
-        source = jnp.asarray(frame)
-        fitted = [fit_frame(source, stream.geometry) for stream in self._streams]
-        previous = self._streams[0].carried
-        steps = [stream.query(view, known) for stream, view in zip(self._streams, fitted, strict=True)]
-        probabilities = self._together(steps)
+        views, source, slots = self._views, jnp.asarray(frame), np.array(self._slots)
+        previous = views[0].state.reduced
+        fitted = [fit_frame(source, view.geometry) for view in views]
+        seen = [view.predict(image) for view, image in zip(views, fitted, strict=True)]
+        probabilities = self._average([output for output, _ in seen])
         if mask is not None:
-            ids, named = (
-                np.array(self._slots, np.int32),
-                np.isin(self._slots, given) & (np.array(self._slots) != NOBODY),
-            )
-            probabilities = impose(probabilities, mask.astype(np.int32), ids, named)
-        alone = len(steps) == 1 and mask is None
-        objects = np.array([i != NOBODY for i in self._slots])
+            named = np.isin(slots, given) & (slots != NOBODY)
+            probabilities = _overwrite(probabilities, Given(self._slot_labels(mask)[None], jnp.asarray(named[None])))
+        labels = argmax_labels(probabilities)
         self.frame_index += 1
-        policy = self.settings.policy
-        stays = mask is not None or (isinstance(policy, EveryK) and policy.stays(self.frame_index))
-        for stream, view, step in zip(self._streams, fitted, steps, strict=True):
-            masks = step.probabilities if alone and step else fit_masks(probabilities, stream.geometry)
-            stream.remember(view, step, masks, objects, np.isin(self._slots, new), stays=stays)
-        return self._prediction(probabilities, steps[0], previous, outputs)
+        self._kept += int(self.network.policy.stays(self.frame_index, mask is not None))
+        alone = len(views) == 1 and mask is None
+        for view, image, (output, remembered) in zip(views, fitted, seen, strict=True):
+            masks = output.probabilities if alone else fit_masks(probabilities, view.geometry)
+            view.grow(self._kept)
+            view.remember(
+                remembered, image, masks, objects=slots != NOBODY, new=np.isin(slots, new), given=mask is not None
+            )
+        return self._prediction(probabilities, labels, *seen[0], previous, outputs)
 
-    def _together(self, steps: Sequence[Step | None]) -> Array:
-        """The views' masks at the frame's size, averaged; zeros where nothing was predicted."""
-        assert self._size is not None
+    def _slot_labels(self, mask: np.ndarray) -> Array:
+        """A label map of the user's ids -> one of slots, counted from 1; background where an id has none."""
+        table = {i: slot for slot, i in enumerate(self._slots, start=1) if i != NOBODY} | {IGNORE: UNKNOWN}
+        ids, where = np.unique(mask, return_inverse=True)
+        return jnp.asarray(np.array([table.get(int(i), 0) for i in ids], np.int32)[where].reshape(mask.shape))
+
+    def _average(self, outputs: Sequence[Output]) -> Array:
+        """The views' masks at the frame's size, averaged."""
         shown = [
-            masks_to_source(step.probabilities, stream.geometry)
-            for stream, step in zip(self._streams, steps, strict=True)
-            if step is not None
+            masks_to_source(output.probabilities, view.geometry)
+            for view, output in zip(self._views, outputs, strict=True)
         ]
-        if not shown:
-            return jnp.asarray(np.zeros((1, len(self._slots), *self._size), np.float32))  # jnp.zeros would be compiled
         return shown[0] if len(shown) == 1 else sum(shown[1:], shown[0]) / len(shown)
 
-    def _prediction(self, probabilities: Array, step: Step | None, previous: Any, outputs: Sequence[str]) -> Prediction:
+    def _prediction(
+        self,
+        probabilities: Array,
+        labels: Array,
+        output: Output,
+        remembered: Remembered,
+        previous: Array,
+        outputs: Sequence[str],
+    ) -> Prediction:
         result: dict[str, Any] = {}
         if "probabilities" in outputs:
             channels = [self._slots.index(i) for i in self.object_ids]
             objects = np.moveaxis(np.asarray(probabilities)[0, channels], 0, -1)
             background = np.clip(1.0 - objects.sum(axis=-1, keepdims=True), 0.0, 1.0)
             result["probabilities"] = np.concatenate([background, objects], axis=-1)
-        if step is not None and previous is not None:
-            stream = self._streams[0]
-            geometry = stream.geometry
-            if "uncertainty" in outputs:
-                result["uncertainty"] = np.asarray(map_to_source(step.uncertainty, geometry))[..., 0]
-            if "attention" in outputs:
-                result["attention"] = np.asarray(map_to_source(step.attention, geometry))[..., 0]
+        view = self._views[0]
+        if self.frame_index > 0:
+            for name in {"uncertainty", "attention"} & set(outputs):
+                result[name] = np.asarray(map_to_source(getattr(output, name), view.geometry))[..., 0]
             if "displacement" in outputs:
-                moved = map_to_source(stream.displacement(step, previous.reduced), geometry)
-                enlarged = np.array(geometry.size[::-1], np.float32) / geometry.work[::-1]
-                result["displacement"] = np.asarray(moved) * enlarged
+                result["displacement"] = view.displacement(remembered, previous)
         ids = np.array([0, *self._slots], label_dtype(self._slots))
-        return Prediction(ids[np.asarray(winner(probabilities))], self.object_ids, self.frame_index, **result)
+        return Prediction(ids[np.asarray(labels)], self.object_ids, self.frame_index, **result)
 
     def _check(self, frame: np.ndarray, mask: np.ndarray | None, outputs: Sequence[str]) -> None:
-        unknown = set(outputs) - set(OUTPUTS)
-        if unknown:
-            raise InputError(f"outputs has {', '.join(sorted(unknown))}; choose of {', '.join(OUTPUTS)}")
+        check_outputs(outputs)
         number = self.frame_index + 1
         check_frame(frame, number)
         height, width = frame.shape[:2]
@@ -302,13 +332,13 @@ class VideoSegmenter:
                 f"{self._size[1]} x {self._size[0]}; resize it, or call reset() to start another video"
             )
         if mask is None and not self.object_ids:
-            raise InputError(f"frame {number} needs a mask: nothing says yet what to follow")
+            raise InputError(f"frame {number} needs a mask: nothing says yet what to track")
         if mask is not None:
             check_mask(mask, (height, width), number)
 
-    def _given_ids(self, mask: np.ndarray, object_ids: Sequence[int] | None) -> tuple[int, ...]:
+    def _given_ids(self, mask: np.ndarray, object_ids: Iterable[int] | None) -> tuple[int, ...]:
         shown = [int(i) for i in np.unique(mask) if i not in (0, IGNORE)]
-        given = tuple(shown if object_ids is None else map(int, object_ids))
+        given = tuple(shown if object_ids is None else sorted(check_ids(object_ids)))
         if not given and not self.object_ids:
             raise InputError("the first mask shows no object: every pixel is 0 (background) or 255 (not known)")
         wrong = [i for i in given if i <= 0 or i == IGNORE]

@@ -1,4 +1,4 @@
-"""Convolutions whose weight gradient is fast on a CPU too, and which take a transformed kernel where one is given."""
+"""Convolutions whose weight gradient is fast on a CPU too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
-from munet_jax.models import winograd
 
 # Channels from which matrix products win: below, XLA's own gradient is up to 10 % faster over a whole step.
 WIDE = 48
@@ -23,8 +22,6 @@ Kernel = Float[Array, "kh kw i o"]
 
 class Conv(nn.Module):
     """A square 2-D convolution with symmetric zero padding size // 2, as PyTorch pads, whatever the stride.
-
-    With a transformed kernel in the variables (`winograd.transformed_kernels`), one of stride 1 takes Winograd's form.
 
     Attributes:
       features: channels that come out.
@@ -48,11 +45,7 @@ class Conv(nn.Module):
         x = x.astype(self.dtype)
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = jnp.asarray(parameter(self, "kernel", self.kernel_init, shape), self.dtype)
-        transformed = self.get_variable(winograd.COLLECTION, winograd.NAME) if self.stride == 1 else None
-        if transformed is not None and winograd.pays(x, transformed):
-            y = winograd.winograd_convolution(x, transformed)
-        else:
-            y = convolve(x, kernel, self.stride)
+        y = convolve(x, kernel, self.stride)
         if not self.use_bias:
             return y
         bias = parameter(self, "bias", nn.initializers.zeros_init(), (self.features,))

@@ -13,7 +13,7 @@ from munet_jax.models.decoder import Decoder
 from munet_jax.models.efficientnet import EfficientNetLite0
 from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, ReferenceEncoder
 from munet_jax.models.fusion import FUSIONS, Fusion
-from munet_jax.models.memory import KeyValue, Matcher
+from munet_jax.models.matcher import KeyValue, Matcher
 from munet_jax.models.mu_layer import MATCHINGS, OUTSIDES, MULayer
 from munet_jax.models.munet import MUNet
 from munet_jax.models.resnet import BLOCKS, NORMS, ResNet

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 import jax.numpy as jnp
 from flax import linen as nn
 
-from munet_jax.array_types import AnyMap, FeatureMap, FrameBatch, Inside, ObjectMasks
-from munet_jax.models.aggregation import inside_mask, pad_to_stride
+from munet_jax.array_types import AnyMap, FeatureMap, FrameBatch, ObjectMasks
 from munet_jax.models.convolution import Conv
 from munet_jax.models.efficientnet import EfficientNetLite0
+from munet_jax.models.padding import pad_to_stride
 from munet_jax.models.resnet import IMAGENET_MEAN, IMAGENET_STD, Norm, ResNet, per_channel
 
 Pixel: TypeAlias = tuple[float, ...]
@@ -31,14 +31,9 @@ def normalise_image(frames: FrameBatch, mean: Pixel = IMAGENET_MEAN, std: Pixel 
     return (frames - per_channel(jnp.asarray(mean))) / per_channel(jnp.asarray(std))
 
 
-def padded_image(
-    frames: FrameBatch, inside: Inside | None = None, mean: Pixel = IMAGENET_MEAN, std: Pixel = IMAGENET_STD
-) -> AnyMap:
-    """Normalise, then pad to multiples of 16; so padding has the mean colour, as has what lies around `inside`."""
-    image = normalise_image(frames, mean, std)
-    if inside is not None:
-        image = jnp.where(inside_mask(inside, *image.shape[1:3])[None, ..., None], image, 0.0)
-    return pad_to_stride(image, height_axis=1)
+def padded_image(frames: FrameBatch, mean: Pixel = IMAGENET_MEAN, std: Pixel = IMAGENET_STD) -> AnyMap:
+    """Normalise, then pad to multiples of 16; so padding has the mean colour."""
+    return pad_to_stride(normalise_image(frames, mean, std), height_axis=1)
 
 
 class QueryEncoder(nn.Module):
@@ -46,10 +41,10 @@ class QueryEncoder(nn.Module):
 
     backbone: ResNet | EfficientNetLite0
 
-    def __call__(self, frames: FrameBatch, inside: Inside | None = None) -> QueryFeatures:
+    def __call__(self, frames: FrameBatch) -> QueryFeatures:
         """[b, h, w, 3], padded to multiples of 16 -> maps at strides 4, 8, 16."""
         backbone = self.backbone
-        return QueryFeatures(*backbone(padded_image(frames, inside, backbone.pixel_mean, backbone.pixel_std)))
+        return QueryFeatures(*backbone(padded_image(frames, backbone.pixel_mean, backbone.pixel_std)))
 
 
 class ReferenceEncoder(nn.Module):
@@ -58,17 +53,11 @@ class ReferenceEncoder(nn.Module):
     backbone: ResNet
     takes_semantic = False
 
-    def __call__(
-        self,
-        frames: FrameBatch,
-        masks: ObjectMasks,
-        inside: Inside | None = None,
-        semantic: AnyMap | None = None,
-    ) -> AnyMap:
+    def __call__(self, frames: FrameBatch, masks: ObjectMasks, semantic: AnyMap | None = None) -> AnyMap:
         """[b, h, w, 3] and [b, n, h, w] (one-hot or soft) -> res4 features [b * n, h/16, w/16, d], object-minor."""
         del semantic
         backbone = self.backbone
-        image = padded_image(frames, inside, backbone.pixel_mean, backbone.pixel_std)
+        image = padded_image(frames, backbone.pixel_mean, backbone.pixel_std)
         return backbone(image, pad_to_stride(masks, height_axis=2))[-1]
 
 
@@ -90,16 +79,10 @@ class LightReferenceEncoder(nn.Module):
     takes_semantic = True
 
     @nn.compact
-    def __call__(
-        self,
-        frames: FrameBatch,
-        masks: ObjectMasks,
-        inside: Inside | None = None,
-        semantic: AnyMap | None = None,
-    ) -> AnyMap:
+    def __call__(self, frames: FrameBatch, masks: ObjectMasks, semantic: AnyMap | None = None) -> AnyMap:
         """[b, h, w, 3], [b, n, h, w] and F_s of the frame [b, h/16, w/16, d] -> [b * n, h/16, w/16, features]."""
         assert semantic is not None
-        image, masks = padded_image(frames, inside), pad_to_stride(masks, height_axis=2)
+        image, masks = padded_image(frames), pad_to_stride(masks, height_axis=2)
         b, n, h, w = masks.shape
         first, *others = self.widths
         # The image's part of the first convolution is computed once for all objects.

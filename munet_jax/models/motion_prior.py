@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from munet_jax.array_types import AnyMap, Array, CostVolume, FeatureMap, Float, ObjectMasks
-from munet_jax.models.aggregation import STRIDE, pad_to_stride
+from munet_jax.models.padding import STRIDE, pad_to_stride
 
 # The hint has the decoder's finest stride; a stride-16 cell moves its 4 x 4 values together.
 PRIOR_STRIDE = 4

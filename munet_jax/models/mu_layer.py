@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Inside, Uncertainty
-from munet_jax.models.aggregation import cell_range, inside_cells
+from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Uncertainty
 from munet_jax.models.convolution import Conv
 
 MATCHINGS = ("softargmin", "softargmax")
@@ -23,8 +22,9 @@ OUTSIDES = ("zero", "mask")
 # Inside the norm: the gradient of x / |x| at 0 would be NaN.
 NORM_EPSILON = 1e-8
 
-# Table 1: (output channels, kernel) of the motion network; the last layer's width is the semantic feature's.
-MOTION_LAYERS = ((3, 7), (16, 1), (16, 3), (32, 1), (32, 3), (32, 1), (64, 3))
+# Table 1 of the paper: (input channels, output channels, kernel) of the motion network. The last output is D, the semantic
+# feature's width, which is 1024 in the paper's size.
+TABLE_1 = ((3, 3, 7), (3, 16, 1), (16, 16, 3), (16, 32, 1), (32, 32, 3), (32, 32, 1), (32, 64, 3), (64, 1024, 1))
 
 
 class Motion(NamedTuple):
@@ -87,16 +87,15 @@ def window_offsets(radius: int) -> Float[Array, "u 2"]:
     return jnp.stack([dx.ravel(), dy.ravel()], axis=-1)
 
 
-def window_inside(height: int, width: int, radius: int, inside: Inside | None = None) -> Bool[Array, "1 h w u"]:
-    """True where the window entry of a position lies inside the frame, or inside the picture in a padded frame."""
+def window_inside(height: int, width: int, radius: int) -> Bool[Array, "1 h w u"]:
+    """True where the window entry of a position lies inside the frame."""
     steps = jnp.arange(-radius, radius + 1)
-    first, end = (jnp.zeros(2, jnp.int32), jnp.array([height, width])) if inside is None else cell_range(inside)
 
-    def entries(axis: int, size: int) -> Bool[Array, "a s"]:
+    def entries(size: int) -> Bool[Array, "a s"]:
         at = jnp.arange(size)[:, None] + steps[None, :]
-        return (at >= first[axis]) & (at < end[axis])
+        return (at >= 0) & (at < size)
 
-    within = entries(0, height)[:, None, :, None] & entries(1, width)[None, :, None, :]
+    within = entries(height)[:, None, :, None] & entries(width)[None, :, None, :]
     # Made once, before it is flattened: else each use of it finds rows and columns of the window by divisions again.
     return jax.lax.optimization_barrier(within).reshape(1, height, width, steps.size**2)
 
@@ -162,11 +161,11 @@ class MotionNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, motion: FeatureMap) -> AnyMap:
-        """[b, h', w', 3] -> [b, h', w', features]."""
+        """[b, h', w', 3] -> [b, h', w', features]; ReLU between layers, none after the last."""
         x = motion.astype(self.dtype)
-        for index, (channels, kernel) in enumerate(MOTION_LAYERS):
-            x = nn.relu(Conv(channels, kernel, dtype=self.dtype, name=f"conv{index + 1}")(x))
-        return Conv(self.features, 1, dtype=self.dtype, name="conv8")(x)
+        for number, (_, channels, kernel) in enumerate(TABLE_1[:-1], start=1):
+            x = nn.relu(Conv(channels, kernel, dtype=self.dtype, name=f"conv{number}")(x))
+        return Conv(self.features, TABLE_1[-1][2], dtype=self.dtype, name=f"conv{len(TABLE_1)}")(x)
 
 
 class MULayer(nn.Module):
@@ -208,28 +207,23 @@ class MULayer(nn.Module):
         """F_s [b, h', w', D] -> the feature that is matched [b, h', w', D / 4 or `channels`]; same weights for both frames."""
         return self.reduction(semantic)
 
-    def cost(
-        self, reduced: FeatureMap, previous: FeatureMap, inside: Inside | None = None
-    ) -> tuple[CostVolume, Bool[Array, "1 h w u"] | None]:
+    def cost(self, reduced: FeatureMap, previous: FeatureMap) -> tuple[CostVolume, Bool[Array, "1 h w u"] | None]:
         """Cost volume of two reduced features, and which of its entries count (None: all)."""
         _, h, w, _ = reduced.shape
-        valid = window_inside(h, w, self.radius, inside) if self.outside == "mask" else None
-        if inside is not None:  # what lies around the picture is no match for anything
-            previous = jnp.where(inside_cells(inside, h, w)[None, ..., None], previous, jnp.zeros_like(previous))
+        valid = window_inside(h, w, self.radius) if self.outside == "mask" else None
         return cost_volume(reduced, previous, radius=self.radius), valid
 
-    def __call__(self, reduced: FeatureMap, previous: FeatureMap, inside: Inside | None = None) -> Motion:
-        """Reduced features of frames t and t-1 [b, h', w', D / 4] -> motion feature, displacement, uncertainty.
-
-        `inside` is where the picture lies in frames that were padded by more than the stride asks for.
-        """
-        cost, valid = self.cost(reduced, previous, inside)
+    def __call__(self, reduced: FeatureMap, previous: FeatureMap) -> Motion:
+        """Reduced features of frames t and t-1 [b, h', w', D / 4] -> motion feature, displacement, uncertainty."""
+        cost, valid = self.cost(reduced, previous)  # Eq. 1
         temperature = jnp.exp(self.log_temperature) if self.learn_temperature else self.temperature
-        weights = window_weights(cost, matching=self.matching, temperature=temperature, valid=valid)
-        moved = weights @ window_offsets(self.radius)  # Sec. 3.2
-        sure = uncertainty(cost, valid=valid)  # Eq. 2
-        shown = [
+        softmax: dict[str, Any] = {"matching": self.matching, "temperature": temperature, "valid": valid}
+        moved = displacement(cost, radius=self.radius, **softmax)  # Sec. 3.2
+        certainty = uncertainty(cost, valid=valid)  # Eq. 2
+        motion_input = [
             moved if self.displacement else jnp.zeros_like(moved),
-            sure if self.uncertainty else jnp.zeros_like(sure),
+            certainty if self.uncertainty else jnp.zeros_like(certainty),
         ]
-        return Motion(self.motion_network(jnp.concatenate(shown, axis=-1)), moved, sure, weights)
+        feature = self.motion_network(jnp.concatenate(motion_input, axis=-1))  # Table 1
+        # The same softmax as in `displacement`: compiled, it is computed once.
+        return Motion(feature, moved, certainty, window_weights(cost, **softmax))

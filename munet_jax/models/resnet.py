@@ -30,10 +30,7 @@ EPSILON = 1e-5  # of the batch norms that ResNets were trained with
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm whose statistics never change: scale and bias train, mean and variance are in 'batch_stats'.
-
-    One that was folded into the convolution before it (`folding.fold_norms`) has a bias alone.
-    """
+    """Batch norm whose statistics never change: scale and bias train, mean and variance are in 'batch_stats'."""
 
     epsilon: float = EPSILON
     dtype: Dtype = jnp.float32
@@ -42,8 +39,6 @@ class FrozenBatchNorm(nn.Module):
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """Normalise [b, h, w, d] by the stored statistics."""
         channels = (x.shape[-1],)
-        if self.has_variable("params", "bias") and not self.has_variable("params", "scale"):
-            return x + per_channel(self.get_variable("params", "bias")).astype(self.dtype)
         scale = parameter(self, "scale", nn.initializers.ones_init(), channels)
         bias = parameter(self, "bias", nn.initializers.zeros_init(), channels)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels)

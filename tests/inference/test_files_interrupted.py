@@ -107,7 +107,7 @@ def test_a_video_of_another_run_is_not_continued(segmenter: Create, tree: Path, 
     with pytest.raises(InputError, match="was begun with another masks; give the same"):
         segment(segmenter, tree, tmp_path / "out", "later.png", existing="continue")
     other = segmenter()
-    other.variables = jax.tree.map(lambda x: x + 1, other.variables)
+    other.network = other.network._replace(variables=jax.tree.map(lambda x: x + 1, other.network.variables))
     with pytest.raises(InputError, match="was begun with another weights"):
         segment(lambda: other, tree, tmp_path / "out", existing="continue")
     (tmp_path / "out" / "mine.txt").write_text("stays")

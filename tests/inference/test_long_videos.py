@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
+from benchmarks.common import lowered_steps
 from configs import common
-from munet_jax.inference.budget import bank_bytes, step_bytes
-from munet_jax.inference.stream import create_settings, first_step, memorise_step, query_step
-from munet_jax.inference.views import create_geometry
+from munet_jax.inference.budget import estimate
+from munet_jax.inference.views import Network, create_geometry
 from munet_jax.models import create_model
+from munet_jax.models.memory import create_policy
 from munet_jax.runtime.jit import CPU_OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -62,15 +62,17 @@ model = create_model(config.model)
 segmenter = VideoSegmenter(model, random_variables(model), config)
 frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
 segmenter.step(frame, first_mask(size, 3))
-(stream,) = segmenter._streams
-stream.kept = 20  # as after 100 frames
-stream.bank = stream.settings.policy.make_room(stream.bank, 20)
-stream.bank = stream.bank._replace(occupied=stream.bank.occupied.at[:, :3, 1:21].set(True))
+(view,) = segmenter._views
+segmenter._kept = 20  # as after 100 frames
+view.grow(20)
+bank = view.state.bank
+bank = bank._replace(occupied=bank.occupied.at[:, :3, 1:21].set(True), kept=jnp.int32(20))
+view.state = view.state._replace(bank=bank)
 for _ in range(2):
     labels = segmenter.step(frame).labels
 assert labels.shape == size
-assert int(stream.bank.occupied[0, 0, :, 0].sum()) >= 20
-budget = estimate(model, segmenter.settings, [stream.geometry], 4)
+assert int(view.state.bank.occupied[0, 0, :, 0].sum()) >= 20
+budget = estimate(segmenter.network, [view.geometry], 4)
 print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9, budget.total / 1e9)
 """
 
@@ -106,31 +108,13 @@ def test_the_estimate_is_near_what_xla_says(form: Any, slots: int, chunk: int, p
     config = common.get_config()
     form(config)
     config.inference.update(max_size=0, object_chunk=chunk, memory_policy=policy)
-    model, settings, geometry = (
-        create_model(config.model),
-        create_settings(config.inference),
-        create_geometry((480, 854)),
-    )
-    shape = jax.ShapeDtypeStruct
-    clip = (jnp.zeros((1, 2, 32, 32, 3)), jnp.zeros((1, 1, 32, 32)), jnp.ones((1, 1), bool))
-    variables = jax.eval_shape(model.init, jax.random.key(0), *clip)
-    embedding = model.query_embedding
-    width = {"key_dim": embedding.key_dim, "value_dim": embedding.value_dim, "dtype": embedding.dtype}
-    bank = jax.eval_shape(lambda: settings.policy.init(slots, geometry.positions, **width))
-    frame, inside = shape((1, *geometry.padded, 3), jnp.uint8), shape((4,), jnp.int32)
-    masks, objects = shape((1, slots, *geometry.padded), jnp.float32), shape((1, slots), jnp.bool_)
-    carried = first_step.jitted.eval_shape(model, variables, frame, inside)
-    start = (model, settings, variables, frame, inside)
-    steps = (
-        query_step.jitted.lower(*start, carried.reduced, masks, bank, objects),
-        memorise_step.jitted.lower(
-            *start, masks, carried.key, carried.semantic, bank, objects, objects, shape((), jnp.int32)
-        ),
-    )
+    model, geometry = create_model(config.model).clone(object_chunk=chunk), create_geometry((480, 854))
+    policy = create_policy(config.inference)
+    *steps, bank = lowered_steps(model, policy, geometry.work, slots)
     measured = max(step.compile(CPU_OPTIONS).memory_analysis().temp_size_in_bytes for step in steps)
     measured += sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(bank))
-    estimated = step_bytes(model, settings, geometry, slots) + bank_bytes(model, settings, geometry, slots)
-    if policy == "every_k":  # the estimate is of the full memory
+    estimated = estimate(Network(model, None, policy), [geometry], slots).total
+    if config.inference.memory_policy == "every_k":  # the estimate is of the full memory
         estimated -= 3 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(bank[:2]))
     print(f"\n{form.__name__}, {slots} slots, chunks of {chunk}: {estimated / 1e9:.3f} GB, XLA {measured / 1e9:.3f} GB")
     assert 0.7 < estimated / measured < 1.7

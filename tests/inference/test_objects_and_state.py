@@ -17,8 +17,7 @@ from munet_jax.evaluation.split import segment_video
 from munet_jax.inference import budget
 from munet_jax.inference.options import fill_options
 from munet_jax.inference.segmenter import VideoSegmenter, slot_bucket
-from munet_jax.inference.stream import memorise_step, query_step
-from munet_jax.inference.views import create_geometry
+from munet_jax.inference.views import create_geometry, predict_step, remember_step
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
 
@@ -45,7 +44,7 @@ def test_removed_objects_are_gone_and_their_ids_may_come_back(segmenter: Create,
     again = stream.step(frames[4], np.where(labels[4] == 2, 2, 0).astype(np.uint8), outputs=ALL)
     assert stream.object_ids == (1, 2)
     assert (again.labels[labels[4] == 2] == 2).all()
-    with pytest.raises(InputError, match=r"no object 9 to remove; followed are \[1, 2\]"):
+    with pytest.raises(InputError, match=r"object 9 is not tracked; tracked ids: \[1, 2\]"):
         stream.remove([9])
     stream.remove([1, 2])
     with pytest.raises(InputError, match="frame 5 needs a mask"):
@@ -146,30 +145,12 @@ def test_mirrored_and_scaled_views_are_averaged(segmenter: Create, video: Any) -
     np.testing.assert_allclose(prediction.probabilities.sum(axis=-1), 1.0, atol=1e-5)
 
 
-def test_a_coarser_bucket_masks_what_it_pads(segmenter: Create, video: Any) -> None:
-    """Sizes of one bucket share their compiled steps; what lies around the picture is neither remembered nor matched."""
-    frames, labels = video
-    stream = segmenter(size_multiple=64)
-    stream.step(frames[0], labels[0])
-    inside = np.asarray(stream._streams[0].bank.occupied[0, 0, 1]).reshape(4, 8)
-    # 56 x 72 lies in the middle of 64 x 128: rows 4 to 60, columns 28 to 100.
-    assert inside[:, 1:7].all()
-    assert not inside[:, [0, 7]].any()
-    stream.step(frames[1])
-    count = query_step.jitted._cache_size(), memorise_step.jitted._cache_size()
-    other = segmenter(size_multiple=64)
-    for number in range(2):
-        got = other.step(frames[number][:50, :70], None if number else labels[0][:50, :70])
-    assert got.labels.shape == (50, 70)
-    assert (query_step.jitted._cache_size(), memorise_step.jitted._cache_size()) == count
-
-
 def test_a_hundred_frames_compile_once_per_bucket(segmenter: Create, video: Any, caplog: Any) -> None:
-    """Objects that appear, are corrected and removed: one query and one memorise program for each bucket of slots and frames."""
+    """Objects that appear, are corrected and removed: one program of each half for each bucket of slots and frames."""
     frames, labels = video
     rng = np.random.default_rng(0)
     stream = segmenter(memory_capacity=20)
-    before = query_step.jitted._cache_size(), memorise_step.jitted._cache_size()
+    before = predict_step.jitted._cache_size(), remember_step.jitted._cache_size()
     buckets = set()
     with caplog.at_level(logging.INFO, "munet_jax"):
         for number in range(100):
@@ -183,8 +164,8 @@ def test_a_hundred_frames_compile_once_per_bucket(segmenter: Create, video: Any,
             buckets.add((len(stream._slots), stream.shapes["memory"]))
             if number in (35, 70):
                 stream.remove([int(rng.choice(stream.object_ids))])
-    # Memory may grow in the memorise step of a frame whose query still had the smaller one, and the other way round.
-    added = query_step.jitted._cache_size() - before[0], memorise_step.jitted._cache_size() - before[1]
+    # Memory may grow before a frame is remembered whose prediction still had the smaller one, and the other way round.
+    added = predict_step.jitted._cache_size() - before[0], remember_step.jitted._cache_size() - before[1]
     assert max(added) <= len(buckets) + 1
     assert len(buckets) <= 5
     told = [record.getMessage() for record in caplog.records if "compiled" in record.getMessage()]
@@ -235,7 +216,7 @@ def test_a_step_that_was_interrupted_is_not_silently_forgotten(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("munet_jax.inference.stream.memorise_step", interrupted)
+    monkeypatch.setattr("munet_jax.inference.views.remember_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stream.step(frames[1])
     monkeypatch.undo()
@@ -250,10 +231,12 @@ def test_options_of_an_older_config_are_filled_in() -> None:
     config = testing.get_config()
     with config.unlocked():
         del config.inference["read_chunk"]
+        config.inference["size_multiple"] = 16  # a field that is gone
     config.inference.max_size = 99
     fill_options(config)
     assert config.inference.read_chunk == 2048
     assert config.inference.max_size == 99
+    assert "size_multiple" not in config.inference
 
 
 def test_too_little_memory_says_what_to_lower(
@@ -261,7 +244,7 @@ def test_too_little_memory_says_what_to_lower(
 ) -> None:
     frames, labels = video
     stream = segmenter()
-    needed = budget.estimate(stream.model, stream.settings, [create_geometry((56, 72))], 2).total
+    needed = budget.estimate(stream.network, [create_geometry((56, 72))], 2).total
     monkeypatch.setattr(budget, "available_memory", lambda: int(needed * 0.8))
     with pytest.raises(InputError, match=r"72 x 56 with 2 object slots need about .* GB are free; lower .*max_size to"):
         stream.step(frames[0], labels[0])
@@ -278,14 +261,14 @@ def test_too_little_memory_says_what_to_lower(
 def test_following_the_advice_is_enough(segmenter: Create) -> None:
     stream = segmenter(memory_capacity=200, read_chunk=256)
     geometries = [create_geometry((480, 640))]
-    settings, whole = stream.settings, budget.estimate(stream.model, stream.settings, geometries, 4).total
-    advice = budget.advice(stream.model, settings, geometries, 4, whole * 0.7)
+    network, whole = stream.network, budget.estimate(stream.network, geometries, 4).total
+    advice = budget.advice(network, geometries, 4, whole * 0.7)
     side = int(advice.split("max_size to ")[1].split()[0])
     capacity = int(advice.split("memory_capacity to ")[1].split()[0])
     smaller = [create_geometry((480, 640), max_size=side)]
-    assert budget.estimate(stream.model, settings, smaller, 4).total <= whole * 0.7
-    policy = dataclasses.replace(settings.policy, capacity=capacity)
-    assert budget.estimate(stream.model, settings._replace(policy=policy), geometries, 4).total <= whole * 0.7
+    assert budget.estimate(network, smaller, 4).total <= whole * 0.7
+    policy = dataclasses.replace(network.policy, capacity=capacity)
+    assert budget.estimate(network._replace(policy=policy), geometries, 4).total <= whole * 0.7
     assert (budget.available_memory() or 0) > 1e8
 
 
@@ -322,7 +305,6 @@ def test_masks_and_options_that_are_refused(segmenter: Create, video: Any) -> No
     for changes, reason in (
         ({"memory_policy": "all"}, "memory_policy is 'all'; choose one of every_k, adaptive"),
         ({"read_chunk": -1}, "read_chunk is -1"),
-        ({"size_multiple": 24}, "size_multiple is 24; give a multiple of 16"),
         ({"scales": ()}, "give positive factors"),
         ({"max_objects": 300}, "max_objects is 300; it lies between 1 and 255"),
     ):

@@ -83,7 +83,8 @@ def test_an_object_does_not_depend_on_the_others(model: MUNet, light_variables: 
     def keys_and_values(masks: jax.Array) -> Any:
         def run(module: MUNet) -> Any:
             encoded = module.encode(frames[:, 0])
-            return module.memorise(frames[:, 0], masks, module.first_key(encoded), module.semantic(encoded))
+            query = module.query(encoded, encoded.reduced)
+            return module.memorise(frames[:, 0], masks, query.key, query.semantic)
 
         return model.apply(light_variables, method=run)
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from munet_jax.models.aggregation import pad_to_stride
 from munet_jax.models.convolution import convolve, same_convolution, weight_gradient_by_products
 from munet_jax.models.motion_prior import banded, cell_means, motion_prior, move_by_matching
 from munet_jax.models.mu_layer import banded_diagonals
+from munet_jax.models.padding import pad_to_stride
 
 
 def test_moving_by_matching_equals_the_loop() -> None:

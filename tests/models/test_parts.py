@@ -1,97 +1,15 @@
-"""Fusion, memory, aggregation and upsampling against numpy loops; what padding must not change."""
+"""Fusion, aggregation and upsampling against numpy loops; what padding must not change."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from munet_jax.models.aggregation import crop_padding, object_probabilities, pad_to_stride, soft_aggregation
+from munet_jax.models.aggregation import object_probabilities, soft_aggregation
 from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion
-from munet_jax.models.memory import EveryK, MemoryBank, forget, more_frames, more_objects, write
-from munet_jax.models.reading import read
+from munet_jax.models.padding import crop_padding, pad_to_stride
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
-
-
-def random_bank(seed: int = 0, *, b: int = 2, n: int = 2, f: int = 3, p: int = 4) -> MemoryBank:
-    rng = np.random.default_rng(seed)
-    keys = rng.standard_normal((b, n, f, p, 5)).astype(np.float32)
-    values = rng.standard_normal((b, n, f, p, 6)).astype(np.float32)
-    occupied = np.repeat(rng.random((b, n, f, 1)) < 0.7, p, axis=-1)
-    occupied[0, 0] = True
-    occupied[1, 1] = False
-    return MemoryBank(jnp.asarray(keys), jnp.asarray(values), jnp.asarray(occupied))
-
-
-def read_by_loop(bank: MemoryBank, query: np.ndarray, top_k: int | None) -> np.ndarray:
-    keys, values, occupied = (np.asarray(part, np.float64) for part in bank)
-    b, n, f, p, k = keys.shape
-    out = np.zeros((b, n, query.shape[1], values.shape[-1]))
-    for i, j, q in np.ndindex(b, n, query.shape[1]):
-        entries = [
-            (keys[i, j, s, m] @ query[i, q] / np.sqrt(k), values[i, j, s, m])
-            for s in range(f)
-            for m in range(p)
-            if occupied[i, j, s, m]
-        ]
-        entries = sorted(entries, key=lambda entry: -entry[0])[:top_k]
-        if entries:
-            weights = np.exp([score for score, _ in entries])
-            out[i, j, q] = sum(w * v for w, (_, v) in zip(weights, entries, strict=True)) / weights.sum()
-    return out
-
-
-@pytest.mark.parametrize("top_k", [None, 3])
-def test_memory_read_equals_the_loop(top_k: int | None) -> None:
-    bank = random_bank()
-    query = np.random.default_rng(1).standard_normal((2, 7, 5)).astype(np.float32)
-    got = read(bank.flat(), jnp.asarray(query), top_k=top_k)
-    np.testing.assert_allclose(got, read_by_loop(bank, query, top_k), atol=1e-5)
-    assert float(jnp.abs(got[1, 1]).max()) == 0.0  # an object nobody remembers
-
-
-def test_write_and_forget_touch_one_slot() -> None:
-    bank = random_bank()
-    key, value = jnp.ones((2, 2, 4, 5)), jnp.ones((2, 2, 4, 6))
-    objects = jnp.asarray([[True, False], [True, True]])
-    written = write(bank, key, value, objects, 1)
-    np.testing.assert_array_equal(written.keys[:, :, 1], key)
-    np.testing.assert_array_equal(written.occupied[:, :, 1], np.repeat(objects[..., None], 4, axis=-1))
-    for slot in (0, 2):
-        np.testing.assert_array_equal(written.keys[:, :, slot], bank.keys[:, :, slot])
-        np.testing.assert_array_equal(written.occupied[:, :, slot], bank.occupied[:, :, slot])
-    assert not bool(forget(written, 1).occupied[:, :, 1].any())
-
-
-def test_a_larger_bank_reads_the_same() -> None:
-    bank = random_bank()
-    query = jnp.asarray(np.random.default_rng(1).standard_normal((2, 7, 5)), jnp.float32)
-    larger = more_objects(more_frames(bank, 8), 4)
-    assert larger.keys.shape == (2, 4, 8, 4, 5)
-    np.testing.assert_allclose(read(larger.flat(), query)[:, :2], read(bank.flat(), query), atol=1e-6)
-
-
-def test_every_k_keeps_the_first_frame_and_drops_the_oldest() -> None:
-    policy = EveryK(interval=5, capacity=5)
-    assert [policy.stays(index) for index in range(7)] == [True, False, False, False, False, True, False]
-    # Slot 0 is the previous frame's, slot 1 the first frame's, which no later frame takes.
-    assert [policy.slot(kept, stays=True) for kept in range(8)] == [1, 2, 3, 4, 2, 3, 4, 2]
-    assert policy.slot(3, stays=False) == 0
-
-
-def test_a_bank_grows_in_a_few_steps_up_to_its_capacity() -> None:
-    policy = EveryK(capacity=30)
-    bank = policy.init(2, 4, key_dim=5, value_dim=6, dtype=jnp.float32)
-    rooms = []
-    for kept in range(40):
-        bank = policy.make_room(bank, kept)
-        rooms.append(bank.occupied.shape[2])
-    assert rooms == [8] * 8 + [24] * 16 + [30] * 16
-
-
-def test_a_policy_that_cannot_work_is_refused() -> None:
-    with pytest.raises(ValueError, match="capacity"):
-        EveryK(capacity=2)
 
 
 def test_msam_equals_equation_3() -> None:

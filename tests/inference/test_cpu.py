@@ -1,4 +1,4 @@
-"""What inference computes once from the parameters: folded norms and transformed kernels give the network's own results."""
+"""Winograd's form of wide convolutions gives the network's own results."""
 
 from typing import Any
 
@@ -9,28 +9,25 @@ import pytest
 
 from benchmarks.common import random_variables as wide_variables
 from configs import common
-from munet_jax.inference import VideoSegmenter
-from munet_jax.models import create_model, winograd
+from munet_jax.inference import VideoSegmenter, cpu
+from munet_jax.models import create_model
 from munet_jax.models.convolution import Conv
-from munet_jax.models.folding import fold_norms
-from munet_jax.models.prepare import prepare
-from tests.models.tiny import random_variables, tiny_model
-
-FROZEN = {"query_encoder__norm": "frozen_batch", "reference_encoder__norm": "frozen_batch"}
+from munet_jax.models.create import variable_shapes
+from tests.models.tiny import tiny_model
 
 
 def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-@pytest.mark.parametrize("form", [winograd.F4, winograd.F2], ids=["F4", "F2"])
+@pytest.mark.parametrize("form", [cpu.F4, cpu.F2], ids=["F4", "F2"])
 @pytest.mark.parametrize("shape", [(1, 8, 8, 5, 7), (2, 9, 6, 16, 3), (1, 1, 3, 4, 4), (1, 13, 31, 64, 64)])
-def test_winograd_equals_the_direct_convolution(shape: tuple[int, ...], form: winograd.Form) -> None:
+def test_winograd_equals_the_direct_convolution(shape: tuple[int, ...], form: cpu.Form) -> None:
     b, h, w, i, o = shape
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((b, h, w, i), np.float32))
     kernel = jnp.asarray(rng.standard_normal((3, 3, i, o), np.float32) / np.sqrt(9 * i, dtype=np.float32))
-    found = jax.jit(winograd.winograd_convolution)(x, winograd.transform_kernel(kernel, form))
+    found = jax.jit(cpu.winograd_convolution)(x, cpu.transform_kernel(kernel, form))
     np.testing.assert_allclose(found, direct(x, kernel), atol=5e-5)
 
 
@@ -42,7 +39,7 @@ def test_only_wide_3x3_kernels_are_transformed() -> None:
         "depthwise": jnp.ones((3, 3, 128)),
         "entry_block": {"conv1": {"kernel": jnp.ones((3, 3, 128, 128))}},
     }
-    shapes = jax.tree.map(jnp.shape, winograd.transformed_kernels(params), is_leaf=lambda x: isinstance(x, jax.Array))
+    shapes = jax.tree.map(jnp.shape, cpu.transformed_kernels(params), is_leaf=lambda x: isinstance(x, jax.Array))
     assert shapes == {"wide": {"kernel": (6, 6, 128, 130)}, "entry_block": {"conv1": {"kernel": (4, 4, 128, 128)}}}
 
 
@@ -50,16 +47,17 @@ def test_small_maps_take_the_direct_form() -> None:
     def products(size: int, channels: int) -> int:
         layer, x = Conv(channels, 3), jnp.zeros((1, size, size, channels))
         variables = layer.init(jax.random.key(0), x)
-        variables["winograd"] = winograd.transformed_kernels(variables["params"])
-        return str(jax.make_jaxpr(layer.apply)(variables, x)).count("dot_general")
+        variables["winograd"] = cpu.transformed_kernels(variables["params"])
+        with cpu.winograd_convolutions():
+            return str(jax.make_jaxpr(layer.apply)(variables, x)).count("dot_general")
 
     assert [products(*case) for case in ((72, 128), (24, 128), (24, 256), (72, 127))] == [1, 0, 1, 0]
 
 
 def test_what_works_at_stride_16_has_the_smaller_tiles() -> None:
     model = create_model(common.get_config().model)
-    params = jax.eval_shape(lambda: wide_variables(model))["params"]
-    kernels = jax.eval_shape(winograd.transformed_kernels, params)
+    params = variable_shapes(model)["params"]
+    kernels = jax.eval_shape(cpu.transformed_kernels, params)
     tiles: dict[int, set[str]] = {2: set(), 4: set()}
     for path, kernel in jax.tree_util.tree_leaves_with_path(kernels):
         names = [part.key for part in path]
@@ -74,54 +72,14 @@ def test_what_works_at_stride_16_has_the_smaller_tiles() -> None:
     }  # fmt: skip
 
 
-def with_statistics(variables: Any) -> Any:
-    """Statistics and scales that are not those of a network before training."""
-    rng = np.random.default_rng(1)
-
-    def draw(path: Any, x: Any) -> Any:
-        return jnp.asarray(rng.uniform(0.5, 2.0, x.shape), x.dtype) if path[-1].key in ("var", "scale") else x
-
-    return jax.tree_util.tree_map_with_path(draw, variables)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        FROZEN | {"query_encoder__block": "bottleneck"},
-        {"query_encoder__kind": "efficientnet_lite0", "reference_encoder__norm": "frozen_batch"},
-    ],
-    ids=["resnet", "efficientnet"],
-)
-def test_folded_norms_change_nothing(changes: dict[str, Any]) -> None:
-    model = tiny_model(**changes)
-    variables = with_statistics(random_variables(model))
-    folded = fold_norms(variables)
-    assert set(folded) == {"params"}
-    names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(folded["params"]["query_encoder"])}
-    assert names <= {"kernel", "bias", "depthwise"}
-    rng = np.random.default_rng(2)
-    frames, masks = rng.random((1, 48, 64, 3), np.float32), rng.random((1, 2, 48, 64), np.float32)
-
-    @jax.jit
-    def run(variables: Any) -> Any:
-        encoded = model.apply(variables, jnp.asarray(frames), method="encode")
-        key = model.apply(variables, encoded, method="first_key")
-        return encoded.features, model.apply(variables, jnp.asarray(frames), jnp.asarray(masks), key, method="memorise")
-
-    for one, other in zip(jax.tree.leaves(run(variables)), jax.tree.leaves(run(folded)), strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-5 * float(jnp.abs(one).max()))
-
-
 @pytest.mark.usefixtures("standard_promotion")
-def test_a_network_without_frozen_norms_stays_as_it_is() -> None:
-    variables = random_variables(tiny_model())
-    folded = fold_norms(variables)
-    assert all(jax.tree.leaves(jax.tree.map(lambda x, y: x is y, folded["params"], variables["params"])))
-    for dtype, transform, expected in (("float32", True, True), ("float32", False, False), ("bfloat16", True, False)):
+def test_only_networks_in_f32_are_transformed() -> None:
+    for dtype, expected in (("float32", True), ("bfloat16", False)):
         model = tiny_model(dtype=dtype, decoder_dim=(128, 128, 128))
-        shapes = jax.eval_shape(lambda model=model: random_variables(model))
-        prepared = jax.eval_shape(lambda v, m=model, t=transform: prepare(m, v, transform=t), shapes)
-        assert (winograd.COLLECTION in prepared) == expected
+        shapes = variable_shapes(model)
+        prepared = jax.eval_shape(lambda v, m=model: cpu.with_transformed_kernels(m, v), shapes)
+        assert (cpu.COLLECTION in prepared) == expected
+        assert prepared["params"] == shapes["params"]
 
 
 def largest_difference(network: Any, frames: Any, mask: Any) -> float:

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from munet_jax.models.adaptive_memory import Adaptive, AdaptiveBank, init_adaptive
-from munet_jax.models.memory import keep_objects, more_objects
-from munet_jax.models.reading import Memory, read, read_and_count, read_shared
+from munet_jax.models.memory import Adaptive, AdaptiveBank, EveryK, FrameBank, forget_objects, more_objects
+from munet_jax.models.memory.every_k import PREVIOUS_SLOT, more_frames
+from munet_jax.models.memory.readout import Memory, chunked_readout, counted_readout, readout, shared_readout
 
 
 def random_memory(*, n: int = 2, m: int = 11, k: int = 5, v: int = 6) -> Memory:
@@ -23,9 +23,11 @@ def random_memory(*, n: int = 2, m: int = 11, k: int = 5, v: int = 6) -> Memory:
 def test_reading_in_parts_equals_reading_at_once(chunk: int, top_k: int | None) -> None:
     memory = random_memory()
     query = jnp.asarray(np.random.default_rng(1).standard_normal((1, 7, 5)), jnp.float32)
-    together, counts = read_and_count(memory, query, top_k=top_k)
-    np.testing.assert_allclose(read(memory, query, top_k=top_k, chunk=chunk), together, atol=1e-5)
-    parts, counts_of_parts = read_and_count(memory, query, top_k=top_k, chunk=chunk)
+    together, counts = counted_readout(memory, query, top_k=top_k)
+    if top_k is None:
+        np.testing.assert_allclose(together, readout(memory, query), atol=1e-5)
+    np.testing.assert_allclose(chunked_readout(memory, query, top_k=top_k, chunk=chunk), together, atol=1e-5)
+    parts, counts_of_parts = counted_readout(memory, query, top_k=top_k, chunk=chunk)
     np.testing.assert_allclose(parts, together, atol=1e-5)
     np.testing.assert_array_equal(counts_of_parts, counts)
 
@@ -37,15 +39,15 @@ def test_reading_with_shared_keys_equals_reading_each_object(chunk: int) -> None
     occupied = memory.occupied.at[0, 2].set(jnp.arange(11) >= 6).at[0, 3].set(False)
     shared = Memory(jnp.broadcast_to(memory.keys[:, :1], memory.keys.shape), memory.values, occupied)
     query = jnp.asarray(np.random.default_rng(1).standard_normal((1, 7, 5)), jnp.float32)
-    together = read(shared, query)
-    found = jax.jit(read_shared, static_argnames="chunk")(shared, query, chunk=chunk)
+    together = readout(shared, query)
+    found = jax.jit(shared_readout, static_argnames="chunk")(shared, query, chunk=chunk)
     np.testing.assert_allclose(found, together, atol=1e-5)
     assert not found[0, 3].any()
     # An object whose best score is far below what another has: as exact, in its own read.
     faint = shared._replace(keys=shared.keys.at[..., :4, :].multiply(60.0))
-    together = read(faint, query)
+    together = readout(faint, query)
     assert jnp.any(together[0, 2] != 0, axis=-1).all()
-    np.testing.assert_allclose(read_shared(faint, query, chunk=chunk), together, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(shared_readout(faint, query, chunk=chunk), together, rtol=1e-4, atol=1e-4)
 
 
 def test_counts_are_of_query_positions_that_attend() -> None:
@@ -58,12 +60,110 @@ def test_counts_are_of_query_positions_that_attend() -> None:
             scores = np.where(occupied[0, j], keys[0, j] @ query[0, q] / np.sqrt(5), -np.inf)
             weights = np.exp(scores - scores.max())
             expected[0, j] += weights / weights.sum() > 1e-3
-    _, counts = read_and_count(memory, jnp.asarray(query))
+    _, counts = counted_readout(memory, jnp.asarray(query))
     np.testing.assert_array_equal(counts, expected)
     nobody = memory._replace(occupied=jnp.zeros_like(memory.occupied))
-    found, counts = read_and_count(nobody, jnp.asarray(query), chunk=4)
+    found, counts = counted_readout(nobody, jnp.asarray(query), chunk=4)
     assert not found.any()
     assert not counts.any()
+
+
+def random_bank(seed: int = 0, *, b: int = 2, n: int = 2, f: int = 3, p: int = 4) -> FrameBank:
+    rng = np.random.default_rng(seed)
+    keys = rng.standard_normal((b, n, f, p, 5)).astype(np.float32)
+    values = rng.standard_normal((b, n, f, p, 6)).astype(np.float32)
+    occupied = np.repeat(rng.random((b, n, f, 1)) < 0.7, p, axis=-1)
+    occupied[0, 0] = True
+    occupied[1, 1] = False
+    return FrameBank(jnp.asarray(keys), jnp.asarray(values), jnp.asarray(occupied), jnp.int32(0))
+
+
+def read_by_loop(bank: FrameBank, query: np.ndarray, top_k: int | None) -> np.ndarray:
+    keys, values, occupied = (np.asarray(part, np.float64) for part in bank[:3])
+    b, n, f, p, k = keys.shape
+    out = np.zeros((b, n, query.shape[1], values.shape[-1]))
+    for i, j, q in np.ndindex(b, n, query.shape[1]):
+        entries = [
+            (keys[i, j, s, m] @ query[i, q] / np.sqrt(k), values[i, j, s, m])
+            for s in range(f)
+            for m in range(p)
+            if occupied[i, j, s, m]
+        ]
+        entries = sorted(entries, key=lambda entry: -entry[0])[:top_k]
+        if entries:
+            weights = np.exp([score for score, _ in entries])
+            out[i, j, q] = sum(w * v for w, (_, v) in zip(weights, entries, strict=True)) / weights.sum()
+    return out
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_memory_read_equals_the_loop(top_k: int | None) -> None:
+    bank = random_bank()
+    query = np.random.default_rng(1).standard_normal((2, 7, 5)).astype(np.float32)
+    got, _ = bank.read(jnp.asarray(query), top_k=top_k)
+    np.testing.assert_allclose(got, read_by_loop(bank, query, top_k), atol=1e-5)
+    assert float(jnp.abs(got[1, 1]).max()) == 0.0  # an object nobody remembers
+
+
+def test_putting_a_frame_touches_one_slot() -> None:
+    bank = random_bank()
+    key, value = jnp.ones((2, 2, 4, 5)), jnp.ones((2, 2, 4, 6))
+    objects = jnp.asarray([[True, False], [True, True]])
+    written = bank.put(1, key, value, objects)
+    np.testing.assert_array_equal(written.keys[:, :, 1], key)
+    np.testing.assert_array_equal(written.occupied[:, :, 1], np.repeat(objects[..., None], 4, axis=-1))
+    for slot in (0, 2):
+        np.testing.assert_array_equal(written.keys[:, :, slot], bank.keys[:, :, slot])
+        np.testing.assert_array_equal(written.occupied[:, :, slot], bank.occupied[:, :, slot])
+
+
+def test_a_larger_bank_reads_the_same() -> None:
+    bank = random_bank()
+    query = jnp.asarray(np.random.default_rng(1).standard_normal((2, 7, 5)), jnp.float32)
+    larger = more_objects(more_frames(bank, 5), 4)
+    assert larger.keys.shape == (2, 4, 8, 4, 5)
+    np.testing.assert_allclose(larger.read(query)[0][:, :2], bank.read(query)[0], atol=1e-6)
+
+
+def test_every_k_keeps_the_first_frame_and_evicts_the_oldest() -> None:
+    """Each frame's key is its index: what the slots hold says which frames are remembered."""
+    policy = EveryK(interval=5, capacity=5)
+    assert [policy.stays(index, False) for index in range(7)] == [True, False, False, False, False, True, False]
+    bank = policy.init(1, 1, 1, key_dim=1, value_dim=1, dtype=jnp.float32)
+    yes = jnp.ones((1, 1), bool)
+
+    @jax.jit
+    def write(bank: FrameBank, frame: jax.Array, given: jax.Array) -> FrameBank:
+        feature = jnp.full((1, 1, 1, 1), frame, jnp.float32)
+        return bank.write(feature, feature, yes, new=yes, frame=frame, given=given)
+
+    held = []
+    for frame in range(33):
+        bank = write(bank, jnp.int32(frame), jnp.bool_(frame == 12))
+        occupied = np.asarray(bank.occupied[0, 0, :, 0])
+        held.append([int(key) if there else -1 for key, there in zip(bank.keys[0, 0, :, 0, 0], occupied, strict=True)])
+    # Slot 0 is the previous frame's, slot 1 the first frame's, which no later frame takes.
+    assert [slots[PREVIOUS_SLOT] for slots in held[:13]] == [-1, 1, 2, 3, 4, -1, 6, 7, 8, 9, -1, 11, -1]
+    assert held[4][1:] == [0, -1, -1, -1]
+    assert held[12][1:] == [0, 5, 10, 12]  # a frame with a given mask stays
+    assert held[32][1:] == [0, 30, 20, 25]
+    assert int(bank.kept) == 8
+
+
+def test_a_bank_grows_in_a_few_steps_up_to_its_capacity() -> None:
+    policy = EveryK(capacity=30)
+    bank = policy.init(1, 2, 4, key_dim=5, value_dim=6, dtype=jnp.float32)
+    rooms = []
+    for kept in range(40):
+        bank = bank.grow(kept)
+        rooms.append(bank.occupied.shape[2])
+    assert rooms == [8] * 8 + [24] * 16 + [30] * 16
+    assert policy.growth == (8, 24)
+
+
+def test_a_policy_that_cannot_work_is_refused() -> None:
+    with pytest.raises(ValueError, match="capacity"):
+        EveryK(capacity=2)
 
 
 class Loop:
@@ -114,7 +214,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_the_adaptive_memory_equals_the_loop() -> None:
     policy, p, k, v = Adaptive(capacity=3, merge_above=0.9, merge_rate=0.3), 6, 3, 4
     rng = np.random.default_rng(3)
-    bank = init_adaptive(1, 2, policy.capacity * p, key_dim=k, value_dim=v)
+    bank = policy.init(1, 2, p, key_dim=k, value_dim=v, dtype=jnp.float32)
     loops = [Loop(policy, p), Loop(policy, p)]
     merges = evictions = 0
     for frame in range(9):
@@ -122,7 +222,7 @@ def test_the_adaptive_memory_equals_the_loop() -> None:
         objects = np.array([[True, frame >= 2]])  # the second object comes later
         pin = np.array([[frame == 0, frame == 2]])
         counts = rng.integers(0, 5, (1, 2, policy.capacity * p)).astype(np.float32) * np.asarray(bank.occupied)
-        bank = bank.used(jnp.asarray(counts))
+        bank = bank._replace(use=bank.use + jnp.log1p(jnp.asarray(counts)))
         full = np.asarray(bank.occupied).sum(axis=-1)[0]
         for number, loop in enumerate(loops):
             for place, entry in enumerate(loop.entries):
@@ -130,7 +230,10 @@ def test_the_adaptive_memory_equals_the_loop() -> None:
                     entry["use"] += np.log1p(counts[0, number, place])
             if objects[0, number]:
                 loop.write(keys[0, number], values[0, number], bool(pin[0, number]))
-        bank = jax.jit(policy.write)(bank, *(jnp.asarray(x) for x in (keys, values, objects, pin)))
+        write = jax.jit(
+            lambda bank, key, value, objects, new: bank.write(key, value, objects, new=new, frame=0, given=False)
+        )
+        bank = write(bank, *(jnp.asarray(x) for x in (keys, values, objects, pin)))
         grown = np.asarray(bank.occupied).sum(axis=-1)[0] - full
         merges += int(grown[0] < p and full[0] + p <= policy.capacity * p)
         evictions += int(full[0] == policy.capacity * p)
@@ -154,18 +257,18 @@ def check(bank: AdaptiveBank, number: int, loop: Loop) -> None:
 def test_the_pinned_frame_never_goes_and_forgotten_objects_leave_room() -> None:
     policy, p = Adaptive(capacity=2, merge_above=1.0), 4
     rng = np.random.default_rng(0)
-    bank = init_adaptive(1, 1, 8, key_dim=3, value_dim=3)
+    bank = policy.init(1, 1, p, key_dim=3, value_dim=3, dtype=jnp.float32)
     first = jnp.asarray(rng.standard_normal((1, 1, p, 3)), jnp.float32)
     yes, no = jnp.ones((1, 1), bool), jnp.zeros((1, 1), bool)
-    bank = policy.write(bank, first, first, yes, yes)
+    bank = bank.write(first, first, yes, new=yes, frame=0, given=True)
     for _ in range(5):
         other = jnp.asarray(rng.standard_normal((1, 1, p, 3)), jnp.float32)
-        bank = policy.write(bank, other, other, yes, no)
+        bank = bank.write(other, other, yes, new=no, frame=1, given=False)
     np.testing.assert_array_equal(bank.keys[0, 0, :p], first[0, 0])
     np.testing.assert_array_equal(bank.keys[0, 0, p:], other[0, 0])
-    outside = policy.write(bank, first, first, yes, yes, jnp.zeros(p, bool))  # nothing of it shows the picture
-    np.testing.assert_array_equal(outside.keys, bank.keys)
-    forgotten = keep_objects(more_objects(bank, 2), jnp.asarray([False, True]))
+    nobody = bank.write(first, first, no, new=no, frame=2, given=False)
+    np.testing.assert_array_equal(nobody.keys, bank.keys)
+    forgotten = forget_objects(more_objects(bank, 2), jnp.asarray([True, False]))
     assert not forgotten.occupied.any()
     with pytest.raises(ValueError, match="capacity is 1"):
         Adaptive(capacity=1)

@@ -1,12 +1,15 @@
-"""What a segmenter refuses: options, frames and masks that it would have to guess about."""
+"""Checks of what a segmenter is given: it refuses options, frames and masks that it would have to guess about."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.inference.options import MOST_OBJECTS
-from munet_jax.models.aggregation import STRIDE
+from munet_jax.inference.prediction import OUTPUTS
 from munet_jax.runtime.errors import InputError
 
 
@@ -14,12 +17,29 @@ def check_options(config: ConfigDict) -> None:
     """Refuse values of `config.inference` that cannot be."""
     if config.max_size < 0:
         raise InputError(f"config.inference.max_size is {config.max_size}; give a short side in pixels, or 0 for any")
-    if config.size_multiple < STRIDE or config.size_multiple % STRIDE:
-        raise InputError(f"config.inference.size_multiple is {config.size_multiple}; give a multiple of {STRIDE}")
     if not config.scales or min(config.scales) <= 0:
         raise InputError(f"config.inference.scales is {tuple(config.scales)}; give positive factors, (1.0,) for none")
     if not 1 <= config.max_objects <= MOST_OBJECTS:
         raise InputError(f"config.inference.max_objects is {config.max_objects}; it lies between 1 and {MOST_OBJECTS}")
+    for name in ("read_chunk", "object_chunk"):
+        if config[name] < 0:
+            raise InputError(f"config.inference.{name} is {config[name]}; give a number of at least 1, or 0 for all")
+
+
+def check_outputs(outputs: Sequence[str]) -> None:
+    """Refuse names of outputs that there are not."""
+    unknown = set(outputs) - set(OUTPUTS)
+    if unknown:
+        raise InputError(f"outputs has {', '.join(sorted(unknown))}; choose of {', '.join(OUTPUTS)}")
+
+
+def check_ids(object_ids: Iterable[int]) -> set[int]:
+    """Object ids as plain numbers; what is no whole number is refused."""
+    ids: list[Any] = list(object_ids)
+    wrong = [i for i in ids if isinstance(i, bool | np.bool_) or not isinstance(i, int | np.integer)]
+    if wrong or isinstance(object_ids, str | bytes):
+        raise InputError(f"object ids are whole numbers, not {wrong[0] if wrong else object_ids!r}")
+    return {int(i) for i in ids}
 
 
 def check_frame(frame: np.ndarray, number: int) -> None:

@@ -1,0 +1,58 @@
+"""Key and value embeddings, and the matcher that reads the memory with them (paper Fig. 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
+from munet_jax.models.convolution import Conv
+from munet_jax.models.memory import Bank
+
+
+class KeyValue(nn.Module):
+    """Key and value embeddings: one 3x3 convolution each. Query and memory have their own.
+
+    Attributes:
+      key_dim: channels k; None makes no key (a memory that keeps the query's).
+      value_dim: channels v.
+      dtype: compute dtype.
+    """
+
+    key_dim: int | None = 128
+    value_dim: int = 512
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: FeatureMap) -> tuple[AnyMap | None, AnyMap]:
+        """[b, h', w', d] -> key [b, h', w', k], value [b, h', w', v]."""
+        key = None
+        if self.key_dim is not None:
+            key = Conv(self.key_dim, 3, dtype=self.dtype, name="key")(features)
+        value = Conv(self.value_dim, 3, dtype=self.dtype, name="value")(features)
+        return key, value
+
+
+class Matcher(nn.Module):
+    """Read the memory for a query frame and put the query's own value beside the readout; has no parameters.
+
+    Attributes:
+      top_k: memory positions that take part for each query position; None takes all.
+      shared_keys: all objects of a bank of frames remember the same keys (those of the query).
+    """
+
+    top_k: int | None = None
+    shared_keys: bool = False
+
+    def __call__(
+        self, bank: Bank, key: Float[Array, "b h w k"], value: Float[Array, "b h w v"]
+    ) -> tuple[Float[Array, "b n h w e"], Bank]:
+        """Query key and value -> readout and query value, concatenated (e = 2 v), and the memory after the read."""
+        b, h, w, k = key.shape
+        found, bank = bank.read(key.reshape(b, h * w, k), top_k=self.top_k, shared_keys=self.shared_keys)
+        n, v = found.shape[1], found.shape[-1]
+        found = found.reshape(b, n, h, w, v).astype(value.dtype)
+        own = jnp.broadcast_to(value[:, None], (b, n, h, w, v))
+        return jnp.concatenate([found, own], axis=-1), bank
