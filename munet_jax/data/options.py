@@ -44,8 +44,8 @@ class TfdsConfig:
     """A TFDS dataset, prepared by `munet prepare` or the catalogue's own davis: kind 'tfds'."""
 
     data_dir: str = field_of("", "folder of prepared datasets")
-    dataset: str = field_of("", "such as munet_davis/2017, or the catalogue's davis/480p")
-    split: str = field_of("train", "of the dataset; val is called validation in the catalogue's davis")
+    dataset: str = field_of("", "name of the dataset, such as munet_davis/2017, or the catalogue's davis/480p")
+    split: str = field_of("train", "split of the dataset; the catalogue's davis calls val validation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,10 @@ class SourceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StaticSetsConfig:
-    """The folder of each set of still images below `static.root`; several with commas between, empty leaves the set out."""
+    """The folder of each set of still images below `static.root`.
+
+    Several folders of a set have commas between them; a set without one is left out.
+    """
 
     msra10k: str = field_of("", "MSRA10K")
     ecssd: str = field_of("", "ECSSD")
@@ -78,8 +81,8 @@ class StaticConfig:
     """Sets of still images, which training moves: kind 'static'."""
 
     root: str = field_of("", "folder that holds the sets' folders")
-    voc_split: str = field_of("trainval", "of PASCAL VOC 2012: train, val or trainval")
-    coco_split: str = field_of("train2017", "of COCO: name of its folder of images")
+    voc_split: str = field_of("trainval", "split of PASCAL VOC 2012: train, val or trainval")
+    coco_split: str = field_of("train2017", "split of COCO 2017, the name of its folder of images")
     sets: StaticSetsConfig = StaticSetsConfig()
 
 

@@ -49,7 +49,7 @@ class MULayerConfig:
     matching: Literal["softargmin", "softargmax"] = field_of(
         "softargmin", "softargmin is the paper's formula; softargmax points at the match"
     )
-    temperature: float = field_of(1.0, "of the softmax over the window; where it is learned, its start")
+    temperature: float = field_of(1.0, "temperature of the softmax over the window; where it is learned, its start")
     learn_temperature: bool = field_of(False, "train the temperature with the network")
     outside: Literal["zero", "mask"] = field_of(
         "zero", "count places outside the frame as similarity 0, or leave them out of the window"
@@ -74,9 +74,7 @@ class ModelConfig:
     key_dim: int = field_of(128, "channels of keys")
     value_dim: int = field_of(512, "channels of values")
     # Runs from before they could differ have one number.
-    decoder_dim: tuple[int, ...] | int = field_of(
-        (256, 256, 256), "channels of the decoder at strides 16, 8 and 4; one number is for all three"
-    )
+    decoder_dim: tuple[int, ...] | int = field_of((256, 256, 256), "channels of the decoder at strides 16, 8 and 4")
     motion_prior: bool = field_of(
         False, "show the decoder the masks of the frame before, moved to their match; not in the paper"
     )
@@ -85,5 +83,5 @@ class ModelConfig:
         False, "in training, compute inner maps of encoders and decoder twice: less memory, more time"
     )
     dtype: Literal["float32", "bfloat16"] = field_of(
-        "float32", "of compute; parameters, softmax, cost volume and losses stay float32"
+        "float32", "type of compute; parameters, softmax, cost volume and losses stay float32"
     )

@@ -16,7 +16,7 @@ from munet_jax.runtime.fields import field_of
 class OptimizerConfig:
     """AdamW and its learning rate (paper Sec. 3.5)."""
 
-    learning_rate: float = field_of(2e-5, "of a step, before its schedule")
+    learning_rate: float = field_of(2e-5, "learning rate, before the schedule changes it")
     encoder_rate: float = field_of(1.0, "learning rate of Enc-Q, as a part of that of the rest")
     scale_lr: bool = field_of(False, "multiply the learning rate by train.batch_size")
     schedule: Literal["halving", "cosine", "constant"] = field_of(
@@ -24,7 +24,7 @@ class OptimizerConfig:
     )
     halve_every_epochs: int = field_of(25, "halving: epochs from one halving to the next")
     warmup_steps: int = field_of(0, "steps over which the rate rises from 0")
-    weight_decay: float = field_of(0.5, "decoupled from the gradient, of all parameters")
+    weight_decay: float = field_of(0.5, "weight decay of all parameters, decoupled from the gradient")
     beta1: float = field_of(0.9, "decay of the mean of gradients")
     beta2: float = field_of(0.999, "decay of the mean of their squares")
     clip_norm: float = field_of(0.0, "largest norm of the whole gradient; 0 does not clip")
@@ -34,22 +34,22 @@ class OptimizerConfig:
 class TrainConfig:
     """A training run: its start, its loss, its steps, what it writes."""
 
-    seed: int = field_of(0, "of parameters, clips and augmentation")
+    seed: int = field_of(0, "random seed of parameters, clips and augmentation")
     init_from: str = field_of("", "run, file of weights or 'lite' whose parameters a new run starts from")
     backbone: str = field_of("", "file of `munet convert` that the encoders of a new run start from")
     steps: int = field_of(70_000, "optimizer steps in all; 70,000 are 100 epochs of DAVIS-2017's 700 clips")
     batch_size: int = field_of(1, "clips of a step, over all devices together")
     accumulate: int = field_of(1, "turns in which each device works on its clips of a step; more need less memory")
     ema_decay: float = field_of(
-        0.0, "of a moving average of the parameters, which is then scored and exported; 0 keeps none"
+        0.0, "decay of a moving average of the parameters, which is then scored and exported; 0 keeps none"
     )
     freeze: tuple[str, ...] = field_of(
         (), "parts that are not trained, such as 'decoder' or 'query_encoder/backbone/res2_0'"
     )
-    loss: Literal["bsce_iou", "ce"] = field_of("bsce_iou", "Eq. 4, or plain cross-entropy")
+    loss: Literal["bsce_iou", "ce"] = field_of("bsce_iou", "the loss of Eq. 4, or plain cross-entropy")
     iou_weight: float = field_of(1.0, "lambda of Eq. 4: weight of the IoU loss")
     bootstrap_fraction: float = field_of(0.4, "share of a frame's pixels, the hardest, that the loss counts")
-    bootstrap_warmup: int = field_of(0, "steps over which that share falls from 1")
+    bootstrap_warmup: int = field_of(0, "steps over which bootstrap_fraction falls from 1 to its value")
     memory: Literal["reference", "sequential"] = field_of(
         "reference", "remember a clip's first frame alone, or the frames that were predicted too"
     )

@@ -45,10 +45,10 @@ _CAMERA_TURN = 0.07  # radians
 class SyntheticConfig:
     """Videos that are made from a seed. Shares of the short side are of min(height, width)."""
 
-    videos: int = field_of(8, "how many")
+    videos: int = field_of(8, "number of videos")
     frames: int = field_of(24, "length of every video, in frames")
-    height: int = field_of(128, "of a frame, in pixels, at least 32")
-    width: int = field_of(128, "of a frame, in pixels, at least 32")
+    height: int = field_of(128, "height of a frame in pixels, at least 32")
+    width: int = field_of(128, "width of a frame in pixels, at least 32")
     seed: int = field_of(0, "video i follows from seed, i and the fields below, not from `videos`")
     min_objects: int = field_of(2, "labelled objects per video, at least")
     max_objects: int = field_of(3, "labelled objects per video, at most; 254 is the limit of a label map")
