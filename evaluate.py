@@ -1,26 +1,29 @@
-"""Segment a split with a trained MUNet and score it: python evaluate.py --config configs/X.py --workdir DIR."""
+"""Segment a split with a trained MUNet and score it: python evaluate.py --config configs/X.py --workdir DIR.
+
+Any field of the config is changed by --config.FIELD=VALUE, such as --config.inference.flip=True; docs/config.md lists all.
+"""
 
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "The training run to evaluate; with --weights any folder.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config file: one of configs/*.py.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training run to evaluate; with --weights any folder.")
 FOLDER = flags.DEFINE_string(
-    "folder", "evaluation", "Of the workdir, for the results; what is there of other ones goes."
+    "folder",
+    "evaluation",
+    "Results subfolder of --workdir; results of other checkpoints, configs and splits are deleted.",
 )
-DATA_ROOT = flags.DEFINE_string("data_root", None, "The data set's folder, as it was unpacked.")
-STEP = flags.DEFINE_string(
-    "step", "newest", "The checkpoint to take: a step, 'newest', or 'best' (on the held-out videos)."
-)
+DATA_ROOT = flags.DEFINE_string("data-root", None, "Folder that the data set was unpacked into.")
+STEP = flags.DEFINE_string("step", "newest", "Checkpoint: a step, 'newest', or 'best' (on the held-out videos).")
 WEIGHTS = flags.DEFINE_string(
-    "weights", "", "Weights to take in place of a checkpoint: 'lite', which comes with the package, or a file."
+    "weights", "", "Weights instead of a checkpoint: 'lite', which comes with the package, or a file."
 )
-ZIP = flags.DEFINE_bool("zip", False, "Pack the masks as the benchmark's server takes them, and verify the zip.")
-REPORT = flags.DEFINE_bool("report", False, "Draw figures and a page to look through (extra 'report').")
+ZIP = flags.DEFINE_bool("zip", False, "Pack the masks for the benchmark's server, and verify the zip.")
+REPORT = flags.DEFINE_bool("report", False, "Draw figures and a page of all videos (extra 'report').")
 AGAIN = flags.DEFINE_bool(
-    "again", False, "Segment videos again that an earlier call with the same checkpoint and config finished."
+    "again", False, "Segment all videos again, also those that are finished with the same checkpoint and config."
 )
 
 

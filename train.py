@@ -1,18 +1,29 @@
-"""Train MUNet: python train.py --config configs/quickstart.py --workdir runs/quickstart."""
+"""Train MUNet: python train.py --config configs/quickstart.py --workdir runs/quickstart.
+
+Any field of the config is changed by --config.FIELD=VALUE, such as --config.train.steps=500; docs/config.md lists all.
+"""
 
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "One of configs/*.py.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and results go; a run there is continued.")
-DATA_ROOT = flags.DEFINE_string(
-    "data_root", None, "The data set's folder, as it was unpacked; of a mix, the folder of its sets."
+CONFIG = config_flags.DEFINE_config_file("config", None, "Config file: one of configs/*.py.", lock_config=True)
+WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder for checkpoints, logs and results; the run that is there goes on from its newest checkpoint.",
 )
-COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, where SLURM or a TPU pod do not tell.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0; with --coordinator.")
-PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "The number of processes; with --coordinator.")
+DATA_ROOT = flags.DEFINE_string(
+    "data-root", None, "Folder that the data set was unpacked into; for a mix, the folder that holds its data sets."
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Several hosts: HOST:PORT of process 0. SLURM and TPU pods tell it by themselves."
+)
+PROCESS_ID = flags.DEFINE_integer(
+    "process-id", None, "Several hosts, with --coordinator: this process's number, from 0."
+)
+PROCESS_COUNT = flags.DEFINE_integer("process-count", None, "Several hosts, with --coordinator: number of processes.")
 
 
 def main(_: list[str]) -> None:

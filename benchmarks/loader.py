@@ -1,6 +1,6 @@
 """What a training batch costs on the host, beside decoding its files and nothing else.
 
-    python benchmarks/loader.py --data_root DAVIS [--year 2016] [--split train] [--batches 12]
+    python benchmarks/loader.py --data-root DAVIS [--year 2016] [--split train] [--batches 12]
 
 Both sides are run in turn, batch by batch, with two threads: 4 clips of 6 frames, 400 x 400, all augmentations. Prints JSON.
 """
@@ -39,7 +39,7 @@ def decode_clip(source: DavisSource, video: int, start: int, masks: Path) -> Non
 def main() -> None:
     """Time both sides and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--year", default="2017")
     parser.add_argument("--split", default="train")
     parser.add_argument("--batches", type=int, default=12)

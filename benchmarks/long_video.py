@@ -26,7 +26,9 @@ from benchmarks.common import first_mask, peak_bytes, random_variables
 from configs import common
 from munet_jax.commands.weights import frame_size
 from munet_jax.inference import VideoSegmenter
+from munet_jax.inference.options import InferenceConfig
 from munet_jax.models import create_model
+from munet_jax.runtime.fields import choices_of
 from munet_jax.runtime.malloc import tune_malloc
 
 TURNS = 15
@@ -43,7 +45,7 @@ def timed(segmenter: VideoSegmenter, frame: np.ndarray) -> float:
 def main() -> None:
     """Run the frames and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", choices=("every_k", "adaptive"), default="every_k")
+    parser.add_argument("--policy", choices=choices_of(InferenceConfig, "memory_policy"), default="every_k")
     parser.add_argument("--size", type=frame_size, default=(480, 854))
     parser.add_argument("--objects", type=int, default=3)
     parser.add_argument("--frames", type=int, default=500)

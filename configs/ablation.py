@@ -1,6 +1,6 @@
 """The rows of the paper's Table 4: what the loss, the displacement, the uncertainty and the attention are worth.
 
-Command:   python train.py --config configs/ablation.py:a --workdir runs/ablation_a --data_root DATA     (a to g)
+Command:   python train.py --config configs/ablation.py:a --workdir runs/ablation_a --data-root DATA     (a to g)
            configs/ablation.py:a,small is for two cores, from scratch
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DATA/DAVIS and DATA/YouTube-VOS, as protocol 2 (docs/data.md)

@@ -1,6 +1,6 @@
 """The small MUNet on real frames, second stage: predicted frames go into memory during training too.
 
-Command:   python train.py --config configs/davis2016_sequential_small.py --workdir runs/davis2016_sequential --data_root DATA
+Command:   python train.py --config configs/davis2016_sequential_small.py --workdir runs/davis2016_sequential --data-root DATA
            after davis2016_static_small, whose workdir it starts from (--config.train.init_from=DIR for another)
 Data:      as davis2016_static_small
 Goal:      J&F 0.45 on six 480p videos where the first mask copied has 0.27

@@ -1,6 +1,6 @@
 """The small MUNet on real frames: trained from scratch on DAVIS-2016's train split, scored on its val split.
 
-Command:   python train.py --config configs/davis2016_small.py --workdir runs/davis2016_small --data_root DAVIS
+Command:   python train.py --config configs/davis2016_small.py --workdir runs/davis2016_small --data-root DAVIS
 Data:      a DAVIS tree with ImageSets/2016 (JPEGImages/480p, Annotations/480p)
 Measured:  docs/results.md; configs/davis2016_static_small.py adds still images and does better
 """

@@ -1,6 +1,6 @@
 """The small MUNet on real frames, with still images beside the 24 videos, from scratch.
 
-Command:   python train.py --config configs/davis2016_static_small.py --workdir runs/davis2016_static --data_root DATA
+Command:   python train.py --config configs/davis2016_static_small.py --workdir runs/davis2016_static --data-root DATA
 Data:      DATA/DAVIS with ImageSets/2016, DATA/static/ECSSD, DATA/static/COCO128 (126 images of COCO as JPEGImages and
            Annotations; '--config.data.static.sets.images=' leaves them out)
 Goal:      J&F 0.45 on six 480p videos where the first mask copied has 0.27

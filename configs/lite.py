@@ -1,7 +1,7 @@
 """MUNet-lite, second stage: larger and longer clips of videos, whose objects pass in front of each other. Its result is what the
 package ships.
 
-Command:   python train.py --config configs/lite.py --workdir runs/lite --data_root DATA
+Command:   python train.py --config configs/lite.py --workdir runs/lite --data-root DATA
            after lite_static, whose workdir it starts from (--config.train.init_from=DIR for another); then
            munet export-weights runs/lite lite.safetensors
            On two cores put XLA_FLAGS=--xla_force_host_platform_device_count=2 before it: two devices of one core each take 1.5 s

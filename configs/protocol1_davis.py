@@ -1,6 +1,6 @@
 """The paper's protocol 1: DAVIS-2017's training videos alone.
 
-Command:   python train.py --config configs/protocol1_davis.py --workdir runs/protocol1 --data_root DAVIS
+Command:   python train.py --config configs/protocol1_davis.py --workdir runs/protocol1 --data-root DAVIS
            configs/protocol1_davis.py:small is for two cores, from scratch
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DAVIS-2017, 480p (docs/data.md)

@@ -1,7 +1,7 @@
 """The paper's protocol 1 from the ResNet-50 of a Mask R-CNN (the "v2" rows of Table 2).
 
 Command:   munet convert maskrcnn_resnet50_fpn_coco.pth maskrcnn_resnet50.safetensors, and then
-           python train.py --config configs/protocol1_davis_maskrcnn.py --workdir runs/protocol1_v2 --data_root DAVIS
+           python train.py --config configs/protocol1_davis_maskrcnn.py --workdir runs/protocol1_v2 --data-root DAVIS
 Data:      DAVIS-2017, 480p (docs/data.md); torchvision's weights of a Mask R-CNN
 Paper:     J&F 76.5 on DAVIS-2017 val
 Measured:  not measured

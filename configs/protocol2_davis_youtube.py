@@ -1,6 +1,6 @@
 """The paper's protocol 2: DAVIS-2017 and YouTube-VOS 2018.
 
-Command:   python train.py --config configs/protocol2_davis_youtube.py --workdir runs/protocol2 --data_root DATA
+Command:   python train.py --config configs/protocol2_davis_youtube.py --workdir runs/protocol2 --data-root DATA
            configs/protocol2_davis_youtube.py:small is for two cores, from scratch
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DATA/DAVIS and DATA/YouTube-VOS (docs/data.md)

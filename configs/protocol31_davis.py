@@ -1,6 +1,6 @@
 """The paper's protocol 3.1: still images, then DAVIS-2017.
 
-Command:   python train.py --config configs/protocol31_davis.py --workdir runs/protocol31 --data_root DAVIS
+Command:   python train.py --config configs/protocol31_davis.py --workdir runs/protocol31 --data-root DAVIS
            after protocol3_static, whose workdir it starts from (--config.train.init_from=DIR for another)
            configs/protocol31_davis.py:small is for two cores, after protocol3_static.py:small
 Data:      DAVIS-2017, 480p (docs/data.md)

@@ -1,6 +1,6 @@
 """The paper's protocol 3.2: still images, then DAVIS-2017 and YouTube-VOS 2018.
 
-Command:   python train.py --config configs/protocol32_davis_youtube.py --workdir runs/protocol32 --data_root DATA
+Command:   python train.py --config configs/protocol32_davis_youtube.py --workdir runs/protocol32 --data-root DATA
            after protocol3_static, whose workdir it starts from (--config.train.init_from=DIR for another)
            configs/protocol32_davis_youtube.py:small is for two cores, after protocol3_static.py:small
 Data:      DATA/DAVIS and DATA/YouTube-VOS (docs/data.md)

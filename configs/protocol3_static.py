@@ -1,6 +1,6 @@
 """The paper's pre-training for protocols 3.1 and 3.2: clips made of still images.
 
-Command:   python train.py --config configs/protocol3_static.py --workdir runs/protocol3 --data_root STATIC
+Command:   python train.py --config configs/protocol3_static.py --workdir runs/protocol3 --data-root STATIC
            configs/protocol3_static.py:small is for two cores, from scratch, with ECSSD alone (workdir runs/protocol3_small)
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      MSRA10K, VOC 2012, ECSSD, COCO 2017 and PASCAL-S, each in a folder of STATIC (docs/data.md)

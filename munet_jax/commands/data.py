@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from munet_jax.commands.problems import tell
-from munet_jax.commands.scripts import parse_config
+from munet_jax.commands.scripts import add_data_root, parse_config
 from munet_jax.runtime.errors import InputError
 
 SHEET_CLIPS = 8
@@ -20,22 +20,30 @@ def add(commands: Any) -> None:
     """The commands' options."""
     prepare = commands.add_parser("prepare", help="make a TFDS dataset of an unpacked data set")
     prepare.add_argument("dataset", metavar="DATASET", help="such as munet_davis/2017 (a wrong name lists them all)")
-    prepare.add_argument("--source", type=Path, required=True, help="the folder that the data set was unpacked into")
-    prepare.add_argument("--data-dir", type=Path, required=True, help="where prepared datasets lie")
+    prepare.add_argument(
+        "--source", type=Path, required=True, metavar="DIR", help="folder that the data set was unpacked into"
+    )
+    prepare.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="folder of prepared datasets")
     prepare.set_defaults(run=run_prepare, takes_config=False)
 
     check = commands.add_parser(
-        "check-data", help="open every file of a config's data; --config.FIELD=VALUE and --data_root as in train.py"
+        "check-data", help="open every file of a config's data; --config.FIELD=VALUE as in train.py"
     )
-    check.add_argument("--config", required=True, help="one of configs/*.py")
-    check.add_argument("--sheet", type=Path, help="where to draw training clips (.png), if there is no problem")
+    check.add_argument("--config", required=True, metavar="FILE", help="config file: one of configs/*.py")
+    add_data_root(check)
+    check.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="draw training clips to this .png, if there is no problem"
+    )
     check.set_defaults(run=run_check_data, takes_config=True)
 
     masks = commands.add_parser("check-masks", help="open every label map below a folder")
     masks.add_argument(
-        "folder", metavar="DIR", type=Path, help="of label maps, one folder per video or set of still images"
+        "folder",
+        metavar="DIR",
+        type=Path,
+        help="folder of label maps, with one folder per video or set of still images",
     )
-    masks.add_argument("--frames", type=Path, help="the folder of frames, with the same folders in it")
+    masks.add_argument("--frames", type=Path, metavar="DIR", help="folder of frames, with the same folders in it")
     masks.set_defaults(run=run_check_masks, takes_config=False)
 
 
@@ -55,7 +63,7 @@ def run_check_data(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
     if options.sheet is not None and (options.sheet.suffix.lower() != ".png" or not options.sheet.parent.is_dir()):
         raise InputError(f"--sheet {options.sheet}: give a .png in a folder that exists")
-    config = parse_config(options.config, rest)
+    config = parse_config(options.config, rest, options.data_root)
     videos = config.copy_and_resolve_references()
     videos.data.still_share = 0.0  # frames that are moved as stills are those of the videos
     kind = config.evaluation.kind

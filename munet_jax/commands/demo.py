@@ -18,9 +18,11 @@ def add(commands: Any) -> None:
         "source", metavar="INPUT", nargs="?", help="a video file, a folder of frames, or a pattern in quotes"
     )
     demo.add_argument("--mask", metavar="FILE", help="label map of the first frame of INPUT")
-    demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="where the pictures go (demo)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder for the pictures (default: demo)"
+    )
     add_weights(demo)
-    demo.add_argument("--overwrite", action="store_true", help="remove older results")
+    demo.add_argument("--overwrite", action="store_true", help="delete older results first")
     demo.set_defaults(run=run_demo, takes_config=False)
 
 

@@ -26,25 +26,31 @@ def add(commands: Any) -> None:
         "--results", action="append", required=True, metavar="[NAME=]DIR", help="a method's label maps; may be repeated"
     )
     report.add_argument("--frames", type=Path, required=True, metavar="DIR", help="one folder of frames per sequence")
-    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
-    report.add_argument("--title", default="Report", help="of the page")
+    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
+    report.add_argument("--title", default="Report", help="title of the page (default: Report)")
     report.add_argument(
         "--weights",
         type=Path,
-        help="a network (file of export-weights, or training run), to draw what it sees of motion",
+        help="a network, to draw what it sees of motion: file of munet export-weights, or folder of a training run",
     )
     report.add_argument(
         "--pixel",
         type=pixel,
         metavar="X,Y",
-        help="whose matching is drawn; default: in the middle of the largest object",
+        help="pixel whose matching is drawn (default: in the middle of the largest object)",
     )
     report.add_argument(
         "--attributes", type=Path, metavar="FILE", help='JSON {"sequence": ["attribute", ...]}, for bars per attribute'
     )
-    report.add_argument("--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="default: png pdf")
     report.add_argument(
-        "--page-frames", type=int, default=60, metavar="N", help="of a sequence on the page at most (default: 60)"
+        "--formats", nargs="+", choices=FORMATS, default=["png", "pdf"], help="of the figures (default: png pdf)"
+    )
+    report.add_argument(
+        "--page-frames",
+        type=int,
+        default=60,
+        metavar="N",
+        help="frames of a sequence on the page, at most (default: 60)",
     )
     report.set_defaults(run=run_report, takes_config=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from munet_jax.commands.problems import EXIT_PROBLEMS, tell
-from munet_jax.commands.scripts import parse_config
+from munet_jax.commands.scripts import add_data_root, parse_config
 from munet_jax.evaluation.protocols import PROTOCOLS, YOUTUBE_VOS
 from munet_jax.runtime.atomic_files import writing_to
 from munet_jax.runtime.errors import InputError
@@ -22,11 +22,15 @@ def add(commands: Any) -> None:
     """The commands' options."""
     score = commands.add_parser("score", help="J and F of a method's masks, equal to the official tools' figures")
     add_truth(score)
-    score.add_argument("--results", type=Path, required=True, metavar="DIR", help="the same, of a method")
     score.add_argument(
-        "--out", type=Path, metavar="DIR", help="gets results.json and objects.csv; default: the results"
+        "--results", type=Path, required=True, metavar="DIR", help="a method's label maps, one folder per sequence"
     )
-    score.add_argument("--per-frame", action="store_true", help="also J and F of every frame: frames.csv, results.json")
+    score.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for results.json and objects.csv (default: that of --results)"
+    )
+    score.add_argument(
+        "--per-frame", action="store_true", help="also write J and F of every frame, to frames.csv and results.json"
+    )
     score.set_defaults(run=run_score, takes_config=False)
 
     compare = commands.add_parser("compare", help="differences of evaluations per object, and whether they are noise")
@@ -36,18 +40,26 @@ def add(commands: Any) -> None:
         metavar="[NAME=]PATH",
         help="results.json files or folders with one; the first is the baseline",
     )
-    compare.add_argument("--metric", default="J&F", help="J&F (default), J, F, J_recall, ...")
-    compare.add_argument("--samples", type=int, default=10_000, metavar="N", help="of the bootstrap (default: 10000)")
-    compare.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
-    compare.add_argument("--brief", action="store_true", help="no line per object")
-    compare.add_argument("--json", type=Path, metavar="FILE", help="where to write the comparison as JSON")
+    compare.add_argument("--metric", default="J&F", help="J&F, J, F, J_recall, ... (default: J&F)")
+    compare.add_argument(
+        "--samples", type=int, default=10_000, metavar="N", help="resamplings of the bootstrap (default: 10000)"
+    )
+    compare.add_argument("--seed", type=int, default=0, help="random seed of the bootstrap (default: 0)")
+    compare.add_argument("--brief", action="store_true", help="print no line per object")
+    compare.add_argument("--json", type=Path, metavar="FILE", help="also write the comparison as JSON")
     compare.set_defaults(run=run_compared, takes_config=False)
 
     check = commands.add_parser(
-        "check-zip", help="what is wrong with a submission; --config.FIELD=VALUE and --data_root as in evaluate.py"
+        "check-zip", help="say what is wrong with a submission; --config.FIELD=VALUE as in evaluate.py"
     )
-    check.add_argument("zip", type=Path, metavar="FILE", help="the zip, of any method")
-    check.add_argument("--config", required=True, help="one of configs/*.py; its section 'evaluation' names the split")
+    check.add_argument("zip", type=Path, metavar="FILE", help="the zip to look at, of any method")
+    check.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="config file: one of configs/*.py; its section 'evaluation' names the split",
+    )
+    add_data_root(check)
     check.set_defaults(run=run_check_zip, takes_config=True)
 
 
@@ -57,14 +69,21 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
         "--annotations", type=Path, required=True, metavar="DIR", help="one folder of label maps per sequence"
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, required=True, help="which objects and frames count")
-    parser.add_argument("--list", type=Path, metavar="FILE", help="sequences to score, one name per line; default: all")
     parser.add_argument(
-        "--meta", type=Path, metavar="FILE", help="YouTube-VOS: meta.json, if not beside the annotations"
+        "--list", type=Path, metavar="FILE", help="sequences to score, one name per line (default: all)"
     )
     parser.add_argument(
-        "--train-meta", type=Path, metavar="FILE", help="YouTube-VOS: the training set's meta.json: categories seen"
+        "--meta", type=Path, metavar="FILE", help="YouTube-VOS: meta.json (default: beside the annotations)"
     )
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that work at a time (default: 1)")
+    parser.add_argument(
+        "--train-meta",
+        type=Path,
+        metavar="FILE",
+        help="YouTube-VOS: the training set's meta.json, which says what categories were seen",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="processes that score at the same time (default: 1)"
+    )
 
 
 def run_score(options: argparse.Namespace, _: Sequence[str]) -> int:
@@ -129,6 +148,6 @@ def run_check_zip(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """`munet check-zip`."""
     from munet_jax.evaluation.submission import layout_of, verify_submission
 
-    layout = layout_of(parse_config(options.config, rest).evaluation)
+    layout = layout_of(parse_config(options.config, rest, options.data_root).evaluation)
     print(f"{options.zip}: as a submission to {layout.source.name}")
     return tell(verify_submission(layout, options.zip))

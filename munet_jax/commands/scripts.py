@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from munet_jax.runtime.errors import InputError, Stopped
+from munet_jax.runtime.fields import check_section
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
@@ -43,8 +46,15 @@ def exit_code_of(action: Callable[[], int]) -> int:
         return EXIT_STOPPED
 
 
-def parse_config(path: str, arguments: Sequence[str]) -> ConfigDict:
-    """A config file with overrides and --data_root, for programs that do not run through absl.
+def add_data_root(parser: argparse.ArgumentParser) -> None:
+    """The option of `munet` commands that read a config; train.py and evaluate.py have a flag of this name."""
+    text = "folder that the data set was unpacked into; for a mix, the folder that holds its data sets"
+    parser.add_argument("--data-root", metavar="DIR", help=text)
+    parser.add_argument("--data_root", help=argparse.SUPPRESS)
+
+
+def parse_config(path: str, arguments: Sequence[str], root: str | None = None) -> ConfigDict:
+    """A config file with overrides and the folder of --data-root, for programs that do not run through absl.
 
     Raises:
       InputError: a file, field or flag that does not exist.
@@ -53,47 +63,86 @@ def parse_config(path: str, arguments: Sequence[str]) -> ConfigDict:
     sys.path.append(str(Path(path).resolve().parent.parent))
     values, argv = flags.FlagValues(), ["munet", f"--config={path}", *arguments]
     config = config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True, sys_argv=argv)
-    flags.DEFINE_string("data_root", None, "", flag_values=values)
-    try:
-        stray = values(argv)[1:]
-    except (AttributeError, KeyError, OSError, TypeError, ValueError, flags.Error) as error:
-        raise InputError(config_error(error)) from error
-    if stray:
-        raise InputError(f"{stray[0]!r} is not expected here; folders are named by --data_root=DIR")
-    return read_config(config, values.data_root)
-
-
-def config_error(error: Exception) -> str:
-    """One line about a config file or field; ml_collections puts its suggestion on a second one."""
-    text = str(error.args[0] if error.args else error).replace("\\n", " ").replace("\n", " ")
-    return f"config: {text}; configs/common.py lists every field"
+    parse(values, argv)
+    return read_config(config, root)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Parse flags; a config file or field that does not exist ends like any other bad input."""
+    """Parse the flags of a script; one that does not exist, and a word that belongs to none, end like any other bad input."""
     try:
-        return app.parse_flags_with_usage(argv)
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        print(f"error: {config_error(error)}", file=sys.stderr)
+        return parse(flags.FLAGS, argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
 
 
+def parse(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """The program's name, after flags were parsed; names with dashes may be written with underscores.
+
+    Raises:
+      InputError: a flag or config field that does not exist, a value that it does not take, or a word that belongs to no flag.
+    """
+    for name in list(values):
+        alias = name.replace("-", "_")
+        if alias not in values:
+            flags.DEFINE_alias(alias, name, flag_values=values)
+    try:
+        program, *words = values(argv)
+    except flags.Error as error:
+        raise InputError(describe_flag_error(error)) from error
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise InputError(f"config: {one_line(error)}; docs/config.md lists every field") from error
+    if words:
+        raise InputError(describe_stray(words[0], argv, values))
+    return [program]
+
+
+def describe_flag_error(error: flags.Error) -> str:
+    """What is wrong with a flag."""
+    text = one_line(error)
+    flag, _, reason = text.partition(": ")
+    if "Non-boolean" in reason:
+        return f"{flag}: this is on or off; give =True or =False"
+    _, of_config, raised = text.partition(" ValueError: ")
+    if of_config:  # absl gives the traceback of the config file, whose own message says it all
+        return raised
+    return f"{text.rstrip('.').replace(' ?', '?')}; --help lists the flags, docs/config.md the fields of the config"
+
+
+def describe_stray(word: str, argv: Sequence[str], values: flags.FlagValues) -> str:
+    """What is wrong with a word that no flag took: often it stands after one that is on or off, which takes no word."""
+    for before in (first for first, second in itertools.pairwise(argv) if second == word):
+        name = before.lstrip("-")
+        if name not in values:
+            name = name.removeprefix("no")
+        if before.startswith("-") and name in values and values[name].boolean:
+            return f"{word!r} is not expected after {before}; give --{name}=True or --{name}=False"
+    return f"{word!r} is not expected here; give values as --NAME=VALUE, folders of data as --data-root=DIR"
+
+
+def one_line(error: Exception) -> str:
+    """An exception's message; those of ml_collections and absl have their suggestions on lines of their own."""
+    return " ".join(str(error.args[0] if error.args else error).replace("\\n", " ").split())
+
+
 def read_config(flag: Any, root: str | None, *, training: bool = True) -> ConfigDict:
-    """The config of a config flag, with the folder of --data_root wherever the config names none itself.
+    """The config of a config flag, with the folder of --data-root wherever the config names none itself.
 
     A mix has its data sets in folders of it (`FOLDERS`); otherwise it is the folder of the one data set: of the training
     data, and of the evaluation's where that is of the same kind, or without `training` of the evaluation's alone.
 
     Raises:
-      InputError: the config file is not there or cannot be read.
+      InputError: the config file is not there or cannot be read, or a field has a value that it does not take.
     """
     from munet_jax.data.sources import FOLDERS, MIX  # takes a second: not before the flags are known to be right
+    from munet_jax.training.options import RunConfig
 
     try:
         config = flag.value
         config.train.steps  # noqa: B018 - a file that failed to load shows it at the first field
     except OSError as error:
         raise InputError(f"--config: {' '.join(str(error).split())}; the configs are the files of configs/") from error
+    check_section("config", config, RunConfig)
     sections = [config.data, config.evaluation] if training else [config.evaluation]
     if root and config.data.kind == MIX:
         roots = {kind: str(Path(root) / folder) for kind, folder in FOLDERS.items()}

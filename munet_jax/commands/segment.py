@@ -9,15 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from munet_jax.inference.options import InferenceConfig
+from munet_jax.runtime.fields import add_arguments, take_arguments
+
+# Fields of config.inference that have an option.
 INFERENCE_OPTIONS = (
-    ("max_size", int, "short side at which larger frames are worked on"),
-    ("memory_capacity", int, "frames in memory"),
-    ("memory_interval", int, "every which frame stays in memory"),
-    ("adaptive_capacity", int, "memory of the policy 'adaptive', in frames' positions"),
-    ("read_chunk", int, "memory positions that are read at a time"),
-    ("object_chunk", int, "objects that are decoded at a time"),
-    ("max_objects", int, "objects at most"),
-)
+    "max_size", "memory_policy", "memory_interval", "memory_capacity", "adaptive.capacity", "read_chunk", "object_chunk",
+    "max_objects", "flip", "scales",
+)  # fmt: skip
 
 
 def add(commands: Any) -> None:
@@ -26,38 +25,42 @@ def add(commands: Any) -> None:
     segment.add_argument("source", metavar="INPUT", help="a video file, a folder of frames, or a pattern in quotes")
     segment.add_argument(
         "--mask", action="append", required=True, metavar="[FRAME=]FILE",
-        help="label map of a frame (its name, or its number from 0); may be repeated; without FRAME it is of the first "
-        "frame, with --backward of the last",
+        help="label map of a frame, which is given by its name or its number from 0; may be repeated; without FRAME it is of "
+        "the first frame, with --backward of the last",
     )  # fmt: skip
-    segment.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    segment.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add_weights(segment)
     direction = segment.add_mutually_exclusive_group()
     direction.add_argument(
-        "--backward", dest="direction", action="store_const", const="backward", help="from the last frame"
+        "--backward",
+        dest="direction",
+        action="store_const",
+        const="backward",
+        help="go from the last frame to the first",
     )
     direction.add_argument(
-        "--both", dest="direction", action="store_const", const="both", help="both ways, and average"
+        "--both", dest="direction", action="store_const", const="both", help="go both ways, and average"
     )
     existing = segment.add_mutually_exclusive_group()
     existing.add_argument(
         "--continue", dest="existing", action="store_const", const="continue", help="go on where a run stopped"
     )
     existing.add_argument(
-        "--overwrite", dest="existing", action="store_const", const="overwrite", help="remove older results"
+        "--overwrite", dest="existing", action="store_const", const="overwrite", help="delete older results first"
     )
     segment.add_argument("--probabilities", action="store_true", help="also write a grey PNG per frame and object")
     segment.add_argument(
-        "--overlay", nargs="*", choices=("video", "gif"), help="which to make; default: what can be made"
+        "--overlay", nargs="*", choices=("video", "gif"), help="overlays to make (default: those that can be made)"
     )
     segment.add_argument(
-        "--save-every", type=float, default=60.0, metavar="SECONDS", help="how often the state is saved"
+        "--save-every", type=float, default=60.0, metavar="SECONDS",
+        help="seconds between two savings of the state, from which a killed run goes on (default: 60)",
+    )  # fmt: skip
+    options = segment.add_argument_group(
+        "fields of config.inference",
+        "Where the config of the weights has another value than the default below, that value is the default.",
     )
-    options = segment.add_argument_group("of config.inference")
-    for name, kind, text in INFERENCE_OPTIONS:
-        options.add_argument("--" + name.replace("_", "-"), type=kind, help=text)
-    options.add_argument("--memory-policy", choices=("every_k", "adaptive"), help="adaptive is for long videos")
-    options.add_argument("--flip", action="store_true", default=None, help="also look at mirrored frames, and average")
-    options.add_argument("--scales", type=float, nargs="+", help="look at frames at these scales, and average")
+    add_arguments(options, InferenceConfig, INFERENCE_OPTIONS)
     segment.set_defaults(run=run_segment, takes_config=False, direction="forward", existing="refuse")
 
 
@@ -65,7 +68,8 @@ def add_weights(command: argparse.ArgumentParser) -> None:
     """The option of all commands that use a trained network."""
     command.add_argument(
         "--weights", default="lite",
-        help="'lite' (default), which comes with the package, a file of munet export-weights, or the folder of a training run",
+        help="'lite', which comes with the package, a file of munet export-weights, or the folder of a training run (default: "
+        "lite)",
     )  # fmt: skip
 
 
@@ -79,14 +83,7 @@ def run_segment(options: argparse.Namespace, _: Sequence[str]) -> int:
 
     tune_malloc()
     model, variables, config = munet_jax.load(options.weights)
-    for name in [*(name for name, _, _ in INFERENCE_OPTIONS), "memory_policy", "flip", "scales"]:
-        value = getattr(options, name)
-        if value is None:
-            continue
-        if name == "adaptive_capacity":
-            config.inference.adaptive.capacity = value
-        else:
-            config.inference[name] = tuple(value) if name == "scales" else value
+    take_arguments(config.inference, options, INFERENCE_OPTIONS)
     chosen = Options(
         direction=options.direction,
         probabilities=options.probabilities,

@@ -15,24 +15,28 @@ def add(commands: Any) -> None:
     convert.add_argument(
         "target", metavar="TARGET", type=Path, help="the file to write: .safetensors, or .pth with --to-pytorch"
     )
-    convert.add_argument("--depth", type=int, default=50, help="of the ResNet: 18 or 50 (default)")
-    convert.add_argument("--bn-epsilon", type=float, help="of its batch norms, where it is not the layout's own")
+    convert.add_argument("--depth", type=int, default=50, help="depth of the ResNet: 18 or 50 (default: 50)")
+    convert.add_argument("--bn-epsilon", type=float, help="epsilon of its batch norms (default: that of the layout)")
     convert.add_argument("--to-pytorch", action="store_true", help="SOURCE is a backbone; write a PyTorch state dict")
     convert.set_defaults(run=run_convert, takes_config=False)
 
     export = commands.add_parser("export-weights", help="write a run's network and config to one file")
-    export.add_argument("workdir", metavar="WORKDIR", type=Path, help="a training run")
+    export.add_argument("workdir", metavar="WORKDIR", type=Path, help="folder of a training run")
     export.add_argument("target", metavar="TARGET", type=Path, help="the file to write, .safetensors")
-    export.add_argument("--step", default="newest", help="a step, 'newest' (default) or 'best'")
+    export.add_argument("--step", default="newest", help="a step, 'newest' or 'best' (default: newest)")
     export.set_defaults(run=run_export, takes_config=False)
 
     steps = commands.add_parser("export-step", help="write the step of inference as StableHLO, weights inside")
-    steps.add_argument("weights", type=Path, metavar="WEIGHTS", help="a file of export-weights, or a training run")
-    steps.add_argument("folder", type=Path, metavar="DIR", help="gets step.stablehlo and step.json")
-    steps.add_argument("--size", type=frame_size, required=True, metavar="WIDTHxHEIGHT", help="of the frames")
-    steps.add_argument("--objects", type=int, required=True, help="at most")
     steps.add_argument(
-        "--platforms", nargs="+", default=["cpu", "cuda", "tpu"], help="where they will run; default: all"
+        "weights", type=Path, metavar="WEIGHTS", help="a file of munet export-weights, or the folder of a training run"
+    )
+    steps.add_argument("folder", type=Path, metavar="DIR", help="folder for step.stablehlo and step.json")
+    steps.add_argument(
+        "--size", type=frame_size, required=True, metavar="WIDTHxHEIGHT", help="size of the frames, in pixels"
+    )
+    steps.add_argument("--objects", type=int, required=True, metavar="N", help="objects at most")
+    steps.add_argument(
+        "--platforms", nargs="+", default=["cpu", "cuda", "tpu"], help="platforms to run on (default: cpu cuda tpu)"
     )
     steps.set_defaults(run=run_export_step, takes_config=False)
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from munet_jax.data.options import DavisConfig
 from munet_jax.data.trees import TreeSource, is_unsafe, list_video
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import choices_of
 
-YEARS = ("2016", "2017")
+YEARS = choices_of(DavisConfig, "year")
 
 
 class DavisSource(TreeSource):

@@ -17,12 +17,13 @@ import numpy as np
 from absl import logging
 
 from munet_jax.data.clips import ClipOptions, ClipSource
+from munet_jax.data.options import DataConfig
 from munet_jax.data.sampling import ClipIndex, Sample, sample_clip
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import check_section
 
 Batch = dict[str, np.ndarray]
 
-ON_ERROR = ("stop", "skip")
 SKIP_TRIES = 20  # unreadable clips in a row after which skipping gives up
 
 
@@ -74,8 +75,7 @@ def make_loader(
         raises, also where a background thread met it.
     """
     _check_numbers(batch_size, seed, (start_step, threads, workers), process_index, process_count)
-    if on_error not in ON_ERROR:
-        raise InputError(f"config.data.on_error is {on_error!r}; choose one of {', '.join(ON_ERROR)}")
+    check_section("config.data", {"on_error": on_error}, DataConfig)
     indices = [ClipIndex(part.source, options.length, stride) for part in parts]
     streams = [
         grain.MapDataset.source(index).seed(seed).shuffle().map(functools.partial(_Clip, number)).repeat()

@@ -21,12 +21,12 @@ from munet_jax.runtime.errors import InputError
 
 MIX = "mix"
 STATIC = "static"
-# Where the data sets of a mix lie under --data_root.
+# Where the data sets of a mix lie under --data-root.
 FOLDERS = {"davis": "DAVIS", "youtube_vos": "YouTube-VOS", STATIC: "static", "folder": "videos"}
 
 
 def create_parts(config: ConfigDict) -> list[Part]:
-    """Open the training data that `config` (see `source` in configs/common.py) describes, with its weights.
+    """Open the training data that `config` (fields: `DataConfig`) describes, with its weights.
 
     Of a kind with videos, `still_share` of the clips are made of single frames, moved as still images. The sets of
     still images share their weight by their size, so that every image is seen equally often.
@@ -135,7 +135,7 @@ def _open_tfds(config: ConfigDict) -> ClipSource:
 
 def _root(config: ConfigDict, kind: str, holds: str) -> str:
     if not config["root"]:
-        raise InputError(f"no data root: name the folder that holds {holds} by --data_root=DIR (or {kind}.root)")
+        raise InputError(f"no data root: name the folder that holds {holds} by --data-root=DIR (or {kind}.root)")
     return config["root"]
 
 

@@ -10,38 +10,33 @@ import numpy as np
 from munet_jax.data.transforms import Matrix, affine
 from munet_jax.host_types import Float
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import field_of
 
 _BEND = 0.5  # of a path's middle, relative to its end
 
 
 @dataclasses.dataclass(frozen=True)
 class StillMotionConfig:
-    """Strengths; a strength of s means uniform in [-s, s] at the clip's end.
+    """How still images move in training clips. A strength of s means uniform in [-s, s] at the clip's end."""
 
-    Attributes:
-      shift: as a part of the frame's height and width.
-      rotation: degrees.
-      scale: of the logarithm of the factor of size.
-      shear: degrees, along x.
-      separate: chance that the objects move on their own, over the image with their places filled in.
-      own_factor: how much stronger their own motion is than that of the whole.
-      paste: chance that objects which move on their own do so over another image of the source, at another place and size.
-      placed_min: smallest factor of size of something pasted, relative to its own image.
-      placed_max: largest, likewise.
-      crossing: chance that objects which move on their own meet one of another image, which passes in front of or behind
-        them. Where a slot is free, it is an object to follow too.
-    """
-
-    shift: float = 0.1
-    rotation: float = 10.0
-    scale: float = 0.15
-    shear: float = 5.0
-    separate: float = 0.0
-    own_factor: float = 2.0
-    paste: float = 0.0
-    placed_min: float = 0.6
-    placed_max: float = 1.2
-    crossing: float = 0.0
+    shift: float = field_of(0.1, "strength of the shift, as a part of the frame's height and width")
+    rotation: float = field_of(10.0, "strength of the rotation, in degrees")
+    scale: float = field_of(0.15, "strength of the change of size, as the logarithm of its factor")
+    shear: float = field_of(5.0, "strength of the shear along x, in degrees")
+    separate: float = field_of(
+        0.0, "chance that the objects move on their own, over the image with their places filled in"
+    )
+    own_factor: float = field_of(2.0, "how many times stronger their own motion is than that of the whole")
+    paste: float = field_of(
+        0.0, "chance that objects which move on their own do so over another image, at another place and size"
+    )
+    placed_min: float = field_of(0.6, "smallest factor of size of something pasted, relative to its own image")
+    placed_max: float = field_of(1.2, "largest factor of size of something pasted")
+    crossing: float = field_of(
+        0.0,
+        "chance that objects which move on their own meet one of another image, which passes in front of or behind them, and "
+        "is an object to follow too where a slot is free",
+    )
 
     def __post_init__(self) -> None:
         """Raises InputError for strengths that make no sense."""

@@ -16,6 +16,7 @@ from PIL import Image as PILImage
 
 from munet_jax.host_types import BinaryMask, Bool, Float, Image, LabelMap, UInt8
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import field_of
 
 Matrix = Float[np.ndarray, "3 3"]
 ColourMatrix = Float[np.ndarray, "3 4"]
@@ -30,35 +31,25 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationConfig:
-    """How strong each part is; a strength of s means uniform in [-s, s], or in [1 - s, 1 + s] for factors.
+    """How training clips are changed: a clip is flipped and cropped as a whole, each query frame moved and coloured a little.
 
-    Attributes:
-      flip: probability of mirroring the whole clip left to right.
-      random_crop: whether the crop lies anywhere in the image; if not, in its middle.
-      crop_scale_min: smallest side of the crop, as a part of the largest crop that has the output's aspect ratio.
-      crop_scale_max: largest side of the crop, likewise.
-      rotation: degrees, query frames.
-      shift: as a part of the output's height and width, query frames.
-      scale: of the factor of size, query frames.
-      shear: degrees, along x, query frames.
-      brightness: of a factor on all colours, query frames.
-      contrast: of a factor around the frame's mean grey, query frames.
-      saturation: of a factor around each pixel's grey, query frames.
-      hue: turns around the grey axis (1 is a full turn), query frames.
+    A strength of s means uniform in [-s, s], or in [1 - s, 1 + s] for factors.
     """
 
-    flip: float = 0.5
-    random_crop: bool = True
-    crop_scale_min: float = 0.8
-    crop_scale_max: float = 1.0
-    rotation: float = 3.0
-    shift: float = 0.02
-    scale: float = 0.02
-    shear: float = 2.0
-    brightness: float = 0.1
-    contrast: float = 0.1
-    saturation: float = 0.1
-    hue: float = 0.02
+    flip: float = field_of(0.5, "chance of mirroring the whole clip left to right")
+    random_crop: bool = field_of(True, "crop anywhere in the image; if not, in its middle")
+    crop_scale_min: float = field_of(
+        0.8, "smallest side of the crop, as a part of the largest crop that has the output's aspect ratio"
+    )
+    crop_scale_max: float = field_of(1.0, "largest side of the crop, likewise")
+    rotation: float = field_of(3.0, "strength of the rotation, in degrees")
+    shift: float = field_of(0.02, "strength of the shift, as a part of the output's height and width")
+    scale: float = field_of(0.02, "strength of the factor of size")
+    shear: float = field_of(2.0, "strength of the shear along x, in degrees")
+    brightness: float = field_of(0.1, "strength of a factor on all colours")
+    contrast: float = field_of(0.1, "strength of a factor around the frame's mean grey")
+    saturation: float = field_of(0.1, "strength of a factor around each pixel's grey")
+    hue: float = field_of(0.02, "strength of the turn around the grey axis, in full turns")
 
     def __post_init__(self) -> None:
         """Raises InputError for strengths that make no sense."""

@@ -18,10 +18,12 @@ from typing import Any
 
 from munet_jax.data.images import natural_key
 from munet_jax.data.masks import IGNORE
+from munet_jax.data.options import YouTubeVosConfig
 from munet_jax.data.trees import TreeSource, VideoFiles, is_unsafe, list_video
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import choices_of
 
-FRAMES = ("annotated", "all")
+FRAMES = choices_of(YouTubeVosConfig, "frames")
 
 
 class YouTubeVosSource(TreeSource):

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from munet_jax.inference.options import MOST_OBJECTS
+from munet_jax.inference.options import MOST_OBJECTS, InferenceConfig
 from munet_jax.inference.prediction import OUTPUTS
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import check_section
 
 
 def check_options(config: ConfigDict) -> None:
     """Refuse values of `config.inference` that cannot be."""
+    check_section("config.inference", config, InferenceConfig)
     if config.max_size < 0:
         raise InputError(f"config.inference.max_size is {config.max_size}; give a short side in pixels, or 0 for any")
     if not config.scales or min(config.scales) <= 0:

@@ -14,6 +14,7 @@ from jax import export
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
+from munet_jax.inference.arguments import check_options
 from munet_jax.inference.segmenter import slot_bucket
 from munet_jax.inference.views import create_geometry
 from munet_jax.models import MUNet, video
@@ -111,6 +112,7 @@ def export_step(
 
 def check_exportable(options: ConfigDict, size: tuple[int, int], objects: int) -> None:
     """Refuse what the exported step would not do: it works on frames as they are, in one view."""
+    check_options(options)
     if min(size) < STRIDE or not 1 <= objects <= options.max_objects:
         raise InputError(
             f"frames of {size[1]} x {size[0]} with {objects} objects: give at least {STRIDE} pixels and 1 to "

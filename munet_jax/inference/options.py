@@ -1,10 +1,13 @@
-"""The fields of `config.inference` and their defaults; nothing here needs jax."""
+"""The fields of `config.inference`; nothing here needs jax."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from ml_collections import ConfigDict
+
+from munet_jax.runtime.fields import as_config, field_of
 
 REMOVED = ("size_multiple",)  # fields of older versions
 MOST_OBJECTS = 255  # a label map of uint8 has no more ids
@@ -14,45 +17,43 @@ MOST_OBJECTS = 255  # a label map of uint8 has no more ids
 class AdaptiveConfig:
     """Of the policy 'adaptive': see `munet_jax.models.memory.Adaptive`."""
 
-    capacity: int = 16
-    merge_above: float = 0.95
-    merge_rate: float = 0.1
+    capacity: int = field_of(16, "adaptive: memory of each object, as many positions as N frames have")
+    merge_above: float = field_of(
+        0.95, "adaptive: merge a new position into a remembered one above this cosine of their keys"
+    )
+    merge_rate: float = field_of(
+        0.1, "adaptive: how far a merge moves the remembered key to the new one, as a share (0 to 1)"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class InferenceConfig:
-    """How videos are segmented.
+    """How videos are segmented, by evaluations, `munet segment` and `VideoSegmenter`."""
 
-    Attributes:
-      memory_policy: 'every_k' keeps frames; 'adaptive' positions, which are merged, for long videos.
-      memory_interval: of every_k: every which frame stays in memory.
-      memory_capacity: of every_k: frames, the previous one included.
-      adaptive: of adaptive: its capacity and how it merges.
-      max_objects: more are refused.
-      max_size: short side at which larger frames are worked on; 0: every frame at its own size.
-      flip: also look at each frame mirrored, and average.
-      scales: look at each frame at these scales, and average.
-      read_chunk: memory positions that are read at a time; 0: all.
-      object_chunk: objects that are decoded and memorised at a time; 0: all.
-      winograd: on CPUs, compute wide 3x3 convolutions in Winograd's form: faster, and rounded a little otherwise.
-    """
-
-    memory_policy: str = "every_k"
-    memory_interval: int = 5
-    memory_capacity: int = 24
+    memory_policy: Literal["every_k", "adaptive"] = field_of(
+        "every_k", "every_k keeps frames in memory; adaptive keeps positions and merges them, for long videos"
+    )
+    memory_interval: int = field_of(
+        5, "every_k: keep every N-th frame in memory, beside the first and the previous one"
+    )
+    memory_capacity: int = field_of(24, "every_k: frames in memory at most, the first and the previous one included")
     adaptive: AdaptiveConfig = AdaptiveConfig()
-    max_objects: int = 16
-    max_size: int = 0
-    flip: bool = False
-    scales: tuple[float, ...] = (1.0,)
-    read_chunk: int = 2048
-    object_chunk: int = 16
-    winograd: bool = True
+    max_objects: int = field_of(16, f"objects that are tracked, {MOST_OBJECTS} at most; masks with more are refused")
+    max_size: int = field_of(
+        0, "short side in pixels at which larger frames are worked on; 0 works on every frame at its own size"
+    )
+    flip: bool = field_of(False, "also segment each frame mirrored, and average")
+    scales: tuple[float, ...] = field_of((1.0,), "segment each frame at these scales, and average")
+    read_chunk: int = field_of(2048, "memory positions to read at a time; fewer need less memory, 0 reads all at once")
+    object_chunk: int = field_of(16, "objects to decode at a time; fewer need less memory, 0 decodes all at once")
+    winograd: bool = field_of(
+        True, "on CPUs, compute wide 3x3 convolutions in Winograd's form: faster, with other rounding"
+    )
 
 
 def default_options() -> ConfigDict:
     """All fields."""
-    return ConfigDict(dataclasses.asdict(InferenceConfig()))
+    return as_config(InferenceConfig())
 
 
 def fill_options(config: ConfigDict) -> None:

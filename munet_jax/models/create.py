@@ -12,44 +12,26 @@ from munet_jax.array_types import Array
 from munet_jax.models.decoder import Decoder
 from munet_jax.models.efficientnet import EfficientNetLite0
 from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, ReferenceEncoder
-from munet_jax.models.fusion import FUSIONS, Fusion
+from munet_jax.models.fusion import Fusion
 from munet_jax.models.matcher import KeyValue, Matcher
-from munet_jax.models.mu_layer import MATCHINGS, OUTSIDES, MULayer
+from munet_jax.models.mu_layer import MULayer
 from munet_jax.models.munet import MUNet
-from munet_jax.models.resnet import BLOCKS, NORMS, ResNet
+from munet_jax.models.options import ModelConfig, ResNetConfig
+from munet_jax.models.resnet import ResNet
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import check_section, fields_of
 
-# Where a remembered frame's key comes from: Enc-R, one per object (the paper), or the key that the frame asked with.
-MEMORY_KEYS = ("reference", "query")
-
-QUERY_BACKBONES = ("resnet", "efficientnet_lite0")
-REFERENCE_ENCODERS = ("resnet", "light")
-# Which fields of an encoder's section each kind reads.
-RESNET_FIELDS = ("stage_sizes", "width", "block", "norm")
-
-CHOICES = {
-    "fusion": FUSIONS,
-    "memory_key": MEMORY_KEYS,
-    "dtype": ("float32", "bfloat16"),
-    "mu_layer.matching": MATCHINGS,
-    "mu_layer.outside": OUTSIDES,
-    "query_encoder.kind": QUERY_BACKBONES,
-    "reference_encoder.kind": REFERENCE_ENCODERS,
-    "query_encoder.block": tuple(BLOCKS),
-    "query_encoder.norm": NORMS,
-    "reference_encoder.block": tuple(BLOCKS),
-    "reference_encoder.norm": NORMS,
-}
+# Which fields of an encoder's section its ResNet takes.
+RESNET_FIELDS = tuple(field.name for field in fields_of(ResNetConfig))
 
 
 def create_model(config: ConfigDict) -> MUNet:
-    """Build the network that `config.model` describes (see configs/common.py for every field).
+    """Build the network that `config.model` describes (fields: `ModelConfig`).
 
     Raises:
-      InputError: a field has a value that is not one of its choices.
+      InputError: a field has a value of another type, or one that is not one of its choices.
     """
-    for field, choices in CHOICES.items():
-        _check_choice(config, field, choices)
+    check_section("config.model", config, ModelConfig)
     if config["motion_prior"] and config["mu_layer"]["matching"] != "softargmax":
         raise InputError("config.model.motion_prior moves masks to their match: set mu_layer.matching to 'softargmax'")
     dtype = jnp.dtype(config["dtype"])
@@ -130,11 +112,3 @@ def _reference_encoder(config: ConfigDict, *, remat: bool, dtype: Any) -> Refere
 def kind_of(config: ConfigDict) -> str:
     """Of an encoder's section; those of runs from before there were several kinds have none."""
     return config.get("kind", "resnet")
-
-
-def _check_choice(config: ConfigDict, field: str, choices: tuple[str, ...]) -> None:
-    value: Any = config
-    for part in field.split("."):
-        value = kind_of(value) if part == "kind" else value[part]
-    if value not in choices:
-        raise InputError(f"config.model.{field} is {value!r}; choose one of {', '.join(choices)}")

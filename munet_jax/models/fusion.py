@@ -10,8 +10,6 @@ from flax import linen as nn
 from munet_jax.array_types import Array, FeatureMap, Float
 from munet_jax.models.convolution import Conv
 
-FUSIONS = ("msam", "addition", "none")
-
 
 class Fusion(nn.Module):
     """Combine semantic and motion feature.

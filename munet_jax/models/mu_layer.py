@@ -16,9 +16,6 @@ from flax import linen as nn
 from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Uncertainty
 from munet_jax.models.convolution import Conv
 
-MATCHINGS = ("softargmin", "softargmax")
-OUTSIDES = ("zero", "mask")
-
 # Inside the norm: the gradient of x / |x| at 0 would be NaN.
 NORM_EPSILON = 1e-8
 

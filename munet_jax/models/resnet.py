@@ -127,7 +127,6 @@ class Shortcut(nn.Module):
         return Norm(self.norm, self.dtype, name="norm")(y)
 
 
-NORMS = ("frozen_batch", "group")
 BLOCKS: dict[str, type[Bottleneck] | type[BasicBlock]] = {"bottleneck": Bottleneck, "basic": BasicBlock}
 
 

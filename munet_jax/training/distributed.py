@@ -27,11 +27,11 @@ def start(coordinator: str | None = None, process_id: int | None = None, process
     """
     given = [value is not None for value in (coordinator, process_id, process_count)]
     if any(given) and not all(given):
-        raise InputError("--coordinator, --process_id and --process_count belong together; give all three or none")
+        raise InputError("--coordinator, --process-id and --process-count belong together; give all three or none")
     if coordinator is not None:
         if not (process_count and 0 <= (process_id or 0) < process_count):
             raise InputError(
-                f"--process_id is {process_id}; it lies between 0 and --process_count ({process_count}) - 1"
+                f"--process-id is {process_id}; it lies between 0 and --process-count ({process_count}) - 1"
             )
         jax.distributed.initialize(coordinator, process_count, process_id)
     elif in_cluster(os.environ):

@@ -10,25 +10,24 @@ import optax
 from ml_collections import ConfigDict
 
 from munet_jax.runtime.errors import InputError
-
-SCHEDULES = ("halving", "cosine", "constant")
+from munet_jax.runtime.fields import check_section
+from munet_jax.training.options import OptimizerConfig
 
 
 def create_schedule(config: ConfigDict, *, steps: int, steps_per_epoch: int, batch_size: int = 1) -> optax.Schedule:
     """Learning rate by step.
 
     Args:
-      config: `config.optimizer`: learning_rate, scale_lr, schedule, halve_every_epochs, warmup_steps.
+      config: `config.optimizer` (fields: `OptimizerConfig`).
       steps: length of the whole run; where 'cosine' reaches 0.
       steps_per_epoch: for 'halving', which halves the rate every `halve_every_epochs` epochs.
       batch_size: clips in a step; with `scale_lr` the rate is that of one clip (the paper's batch) times this.
     """
+    check_section("config.optimizer", config, OptimizerConfig)
     rate, warmup = config["learning_rate"], config["warmup_steps"]
     if config["scale_lr"]:
         rate *= batch_size
     kind = config["schedule"]
-    if kind not in SCHEDULES:
-        raise InputError(f"config.optimizer.schedule is {kind!r}; choose one of {', '.join(SCHEDULES)}")
     if kind == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0 if warmup else rate, rate, warmup, max(steps, warmup + 1))
     if kind == "constant":

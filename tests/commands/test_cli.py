@@ -24,7 +24,7 @@ TESTING = str(ROOT / "configs/testing.py")
 
 
 def check_data(kind: str, root: Path, *more: str) -> int:
-    options = [f"--config.data.kind={kind}", "--config.evaluation.kind=synthetic", f"--data_root={root}"]
+    options = [f"--config.data.kind={kind}", "--config.evaluation.kind=synthetic", f"--data-root={root}"]
     return main(["check-data", "--config", TESTING, *options, "--config.evaluation.synthetic.videos=1", *more])
 
 
@@ -213,7 +213,7 @@ def test_training_data_alone_where_the_evaluation_has_no_folder(
     """As the documentation has it: a protocol's config, its own root, nothing else."""
     make_static(tmp_path / "ECSSD", "ecssd")
     sets = [f"--config.data.static.sets.{name}=" for name in ("msra10k", "voc2012_objects", "coco", "pascal_s")]
-    command = ["check-data", "--config", str(ROOT / "configs/protocol3_static.py"), f"--data_root={tmp_path}", *sets]
+    command = ["check-data", "--config", str(ROOT / "configs/protocol3_static.py"), f"--data-root={tmp_path}", *sets]
     assert main(command) == 0
     told = capsys.readouterr().out
     assert "config.data, ecssd: 3 frames" in told
@@ -240,7 +240,10 @@ def test_data_of_the_same_name_is_not_taken_for_the_same(tmp_path: Path, capsys:
 
 def test_what_check_data_is_told_wrongly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-data", "--config", TESTING, "DAVIS"]) == 2
-    assert "'DAVIS' is not expected here; folders are named by --data_root=DIR" in capsys.readouterr().err
+    assert (
+        "'DAVIS' is not expected here; give values as --NAME=VALUE, folders of data as --data-root=DIR"
+        in capsys.readouterr().err
+    )
     for sheet in (tmp_path / "nowhere/sheet.png", tmp_path / "sheet.jpg"):
         assert main(["check-data", "--config", TESTING, "--sheet", str(sheet)]) == 2
         assert f"--sheet {sheet}: give a .png in a folder that exists" in capsys.readouterr().err

@@ -107,7 +107,7 @@ def test_a_set_may_have_several_folders(tmp_path: Path) -> None:
 
 def test_what_cannot_be_opened(data: Path) -> None:
     config = common.get_config()
-    with pytest.raises(InputError, match="no data root.*JPEGImages and Annotations by --data_root"):
+    with pytest.raises(InputError, match="no data root.*JPEGImages and Annotations by --data-root"):
         create_parts(config.data)
     config.data.kind = "mix"
     with pytest.raises(InputError, match="config.data.mix is .*at least one kind a weight above 0"):
@@ -133,7 +133,8 @@ def test_any_folder_of_videos(names: tuple[str, str], tmp_path: Path) -> None:
     for name, kind in zip(names, ("JPEGImages", "Annotations"), strict=True):
         root.mkdir(exist_ok=True)
         (tmp_path / "davis" / kind / "480p").rename(root / name)
-    config = common.source("folder", "train")
+    config = common.get_config().data
+    config.kind = "folder"
     config.folder.root = str(root)
     source = create_source(config)
     assert [source.video(index).name for index in range(2)] == ["video9", "video10"]
@@ -149,7 +150,7 @@ def test_folders_without_videos(tmp_path: Path) -> None:
 
 
 def test_every_layout_has_a_field_and_a_test() -> None:
-    assert set(common.static().sets) == {*LAYOUTS, "coco"}
+    assert set(common.get_config().data.static.sets) == {*LAYOUTS, "coco"}
     assert set(PUBLISHED) == set(LAYOUTS)
 
 

@@ -69,7 +69,8 @@ def test_davis(tmp_path: Path) -> None:
     assert_same_clips(train, DavisSource(root), 3)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(train)).frame(0, 1), train.frame(0, 1))
 
-    config = common.source("tfds", "train")
+    config = common.get_config().data
+    config.kind = "tfds"
     config.tfds.update(data_dir=str(tmp_path / "tfds"), dataset="munet_davis/2017")
     assert create_source(config).name == "munet_davis/2017-train"
     assert "tensorflow" not in sys.modules
@@ -153,7 +154,8 @@ def test_what_cannot_be_prepared_or_opened(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="holds no list|neither train nor valid"):
             prepare(dataset, tmp_path, tmp_path / "tfds")
     assert not (tmp_path / "tfds").exists()
-    config = common.source("tfds", "train")
+    config = common.get_config().data
+    config.kind = "tfds"
     with pytest.raises(InputError, match=r"give --config.data.tfds.data_dir=DIR and dataset"):
         create_source(config)
     root = make_davis(tmp_path / "davis")
@@ -232,7 +234,8 @@ class Davis(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def test_the_catalogues_own_davis(tmp_path: Path) -> None:
     Davis(data_dir=str(tmp_path), config="480p", file_format="array_record").download_and_prepare()
-    config = common.source("tfds", "train")
+    config = common.get_config().data
+    config.kind = "tfds"
     config.tfds.update(data_dir=str(tmp_path), dataset="davis/480p")
     source = create_source(config)
     assert isinstance(source, CatalogueDavisSource)

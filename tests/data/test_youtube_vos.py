@@ -66,8 +66,9 @@ def test_all_frames_begin_at_the_first_label_map(tmp_path: Path) -> None:
 
 
 def test_a_config_section_opens_it(tmp_path: Path) -> None:
-    section = common.source("youtube_vos", "val")
-    with pytest.raises(InputError, match="--data_root"):
+    section = common.get_config().evaluation
+    section.kind = "youtube_vos"
+    with pytest.raises(InputError, match="--data-root"):
         create_source(section)
     section.youtube_vos.root = str(make_youtube_vos(tmp_path, "valid"))
     assert create_source(section).name == "youtube_vos-valid-annotated"

@@ -154,8 +154,8 @@ def test_a_config_key_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_missing_data_checkpoint_and_folder_end_in_one_line(tmp_path: Path) -> None:
     davis = ["--config", "configs/davis2016_small.py", "--workdir", str(tmp_path / "new")]
-    assert "--data_root" in error_line(run("train.py", *davis))
-    assert str(tmp_path / "nowhere") in error_line(run("train.py", *davis, f"--data_root={tmp_path / 'nowhere'}"))
+    assert "--data-root" in error_line(run("train.py", *davis))
+    assert str(tmp_path / "nowhere") in error_line(run("train.py", *davis, f"--data-root={tmp_path / 'nowhere'}"))
     line = error_line(run("evaluate.py", *CONFIG, "--workdir", str(tmp_path / "new")))
     assert "no checkpoints" in line
     assert "train.py" in line

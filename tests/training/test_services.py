@@ -148,7 +148,7 @@ def start_processes(workdir: Path, devices: Sequence[int], *options: str) -> lis
     processes = []
     for number, count in enumerate(devices):
         flags = f"{ENVIRONMENT['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
-        together = [f"--coordinator=127.0.0.1:{port}", f"--process_id={number}", f"--process_count={len(devices)}"]
+        together = [f"--coordinator=127.0.0.1:{port}", f"--process-id={number}", f"--process-count={len(devices)}"]
         command = [sys.executable, "train.py", *QUIET, *options, "--workdir", str(workdir)]
         command += together if len(devices) > 1 else []
         environment = {**os.environ, **ENVIRONMENT, "XLA_FLAGS": flags}
@@ -210,7 +210,7 @@ def test_where_several_processes_come_from(monkeypatch: pytest.MonkeyPatch) -> N
     assert not distributed.in_cluster({"TPU_WORKER_HOSTNAMES": "a"})
     with pytest.raises(InputError, match="give all three or none"):
         distributed.start("a:1")
-    with pytest.raises(InputError, match=r"--process_id is 2; it lies between 0 and --process_count \(2\)"):
+    with pytest.raises(InputError, match=r"--process-id is 2; it lies between 0 and --process-count \(2\)"):
         distributed.start("a:1", 2, 2)
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: calls.append(arguments))

@@ -31,6 +31,7 @@ from munet_jax.data.synthetic.shapes import Course, Track, Wave, draw_shape
 from munet_jax.data.synthetic.textures import draw_background, draw_palette, draw_texture, flat_texture
 from munet_jax.host_types import BinaryMask, Float, Image, LabelMap
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import field_of
 
 _LAYOUTS = 300  # tried for a video before its config is called impossible
 _LEAST_AREA = 0.01  # of the frame, for every object in frame 0
@@ -42,49 +43,35 @@ _CAMERA_TURN = 0.07  # radians
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig:
-    """What the videos are like. Shares of the short side are of min(height, width).
+    """Videos that are made from a seed. Shares of the short side are of min(height, width)."""
 
-    Attributes:
-      videos: how many.
-      frames: length of every video.
-      height: of a frame, in pixels, at least 32.
-      width: of a frame, in pixels, at least 32.
-      seed: video i is a function of (seed, i) and of the fields below, not of `videos`.
-      min_objects: labelled objects per video, at least.
-      max_objects: labelled objects per video, at most; 254 is the limit of a label map.
-      distractors: unlabelled shapes per video, each with the texture of a labelled object.
-      min_size: smallest diameter of an object, as a share of the short side.
-      max_size: largest diameter of an object, as a share of the short side.
-      speed: mean way of an object per frame, as a share of the short side; the peak is about three times that.
-      camera: mean way of the camera per frame along each axis, likewise; it turns and zooms a little along with it.
-      spin: largest rotation of an object per frame, in degrees.
-      stretch: largest change of an object's width and height over time, as a share, below 0.5.
-      flat: chance that an object has one plain colour.
-      leaving: chance that an object's path leads out of the frame (and back, if the video is long enough).
-      min_occlusion: least share of a video's frames in which a labelled object is partly hidden by another shape.
-      noise: standard deviation of the sensor's noise, in 8-bit steps.
-      flicker: largest change of each colour's brightness from frame to frame, as a share.
-    """
-
-    videos: int = 8
-    frames: int = 24
-    height: int = 128
-    width: int = 128
-    seed: int = 0
-    min_objects: int = 2
-    max_objects: int = 3
-    distractors: int = 2
-    min_size: float = 0.2
-    max_size: float = 0.45
-    speed: float = 0.035
-    camera: float = 0.01
-    spin: float = 5.0
-    stretch: float = 0.2
-    flat: float = 0.15
-    leaving: float = 0.3
-    min_occlusion: float = 0.2
-    noise: float = 0.0
-    flicker: float = 0.0
+    videos: int = field_of(8, "number of videos")
+    frames: int = field_of(24, "length of every video, in frames")
+    height: int = field_of(128, "height of a frame in pixels, at least 32")
+    width: int = field_of(128, "width of a frame in pixels, at least 32")
+    seed: int = field_of(0, "video i follows from seed, i and the fields below, not from `videos`")
+    min_objects: int = field_of(2, "labelled objects per video, at least")
+    max_objects: int = field_of(3, "labelled objects per video, at most; 254 is the limit of a label map")
+    distractors: int = field_of(2, "unlabelled shapes per video, each with the texture of a labelled object")
+    min_size: float = field_of(0.2, "smallest diameter of an object, as a share of the short side")
+    max_size: float = field_of(0.45, "largest diameter of an object, as a share of the short side")
+    speed: float = field_of(
+        0.035, "mean way of an object per frame, as a share of the short side; the peak is about three times that"
+    )
+    camera: float = field_of(
+        0.01, "mean way of the camera per frame along each axis, likewise; it turns and zooms a little along with it"
+    )
+    spin: float = field_of(5.0, "largest rotation of an object per frame, in degrees")
+    stretch: float = field_of(0.2, "largest change of an object's width and height over time, as a share, below 0.5")
+    flat: float = field_of(0.15, "chance that an object has one plain colour")
+    leaving: float = field_of(
+        0.3, "chance that an object's path leads out of the frame (and back, if the video is long enough)"
+    )
+    min_occlusion: float = field_of(
+        0.2, "least share of a video's frames in which a labelled object is partly hidden by another shape"
+    )
+    noise: float = field_of(0.0, "standard deviation of the sensor's noise, in 8-bit steps")
+    flicker: float = field_of(0.0, "largest change of each colour's brightness from frame to frame, as a share")
 
     def __post_init__(self) -> None:
         """Raises InputError for the first field that makes no sense."""

@@ -34,10 +34,6 @@ def create_policy(options: Any) -> Policy:
     Raises:
       InputError: a field has a value that cannot be.
     """
-    if options.memory_policy not in POLICIES:
-        raise InputError(
-            f"config.inference.memory_policy is {options.memory_policy!r}; choose one of {', '.join(POLICIES)}"
-        )
     try:
         return POLICIES[options.memory_policy].from_options(options)
     except ValueError as error:

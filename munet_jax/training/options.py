@@ -1,0 +1,73 @@
+"""The fields of `config.optimizer` and `config.train`, and all sections of a run's config. Nothing here needs jax."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from munet_jax.data.options import DataConfig
+from munet_jax.evaluation.options import EvaluationConfig
+from munet_jax.inference.options import InferenceConfig
+from munet_jax.models.options import ModelConfig
+from munet_jax.runtime.fields import field_of
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW and its learning rate (paper Sec. 3.5)."""
+
+    learning_rate: float = field_of(2e-5, "learning rate, before the schedule changes it")
+    encoder_rate: float = field_of(1.0, "learning rate of Enc-Q, as a part of that of the rest")
+    scale_lr: bool = field_of(False, "multiply the learning rate by train.batch_size")
+    schedule: Literal["halving", "cosine", "constant"] = field_of(
+        "halving", "halve the rate every halve_every_epochs, let it fall to 0 at the end of the run, or keep it"
+    )
+    halve_every_epochs: int = field_of(25, "halving: epochs from one halving to the next")
+    warmup_steps: int = field_of(0, "steps over which the rate rises from 0")
+    weight_decay: float = field_of(0.5, "weight decay of all parameters, decoupled from the gradient")
+    beta1: float = field_of(0.9, "decay of the mean of gradients")
+    beta2: float = field_of(0.999, "decay of the mean of their squares")
+    clip_norm: float = field_of(0.0, "largest norm of the whole gradient; 0 does not clip")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training run: its start, its loss, its steps, what it writes."""
+
+    seed: int = field_of(0, "random seed of parameters, clips and augmentation")
+    init_from: str = field_of("", "run, file of weights or 'lite' whose parameters a new run starts from")
+    backbone: str = field_of("", "file of `munet convert` that the encoders of a new run start from")
+    steps: int = field_of(70_000, "optimizer steps in all; 70,000 are 100 epochs of DAVIS-2017's 700 clips")
+    batch_size: int = field_of(1, "clips of a step, over all devices together")
+    accumulate: int = field_of(1, "turns in which each device works on its clips of a step; more need less memory")
+    ema_decay: float = field_of(
+        0.0, "decay of a moving average of the parameters, which is then scored and exported; 0 keeps none"
+    )
+    freeze: tuple[str, ...] = field_of(
+        (), "parts that are not trained, such as 'decoder' or 'query_encoder/backbone/res2_0'"
+    )
+    loss: Literal["bsce_iou", "ce"] = field_of("bsce_iou", "the loss of Eq. 4, or plain cross-entropy")
+    iou_weight: float = field_of(1.0, "lambda of Eq. 4: weight of the IoU loss")
+    bootstrap_fraction: float = field_of(0.4, "share of a frame's pixels, the hardest, that the loss counts")
+    bootstrap_warmup: int = field_of(0, "steps over which bootstrap_fraction falls from 1 to its value")
+    memory: Literal["reference", "sequential"] = field_of(
+        "reference", "remember a clip's first frame alone, or the frames that were predicted too"
+    )
+    prior_dropout: float = field_of(0.0, "share of the query frames that are not shown the motion prior")
+    log_every: int = field_of(50, "steps from one line of metrics.jsonl to the next")
+    checkpoint_every: int = field_of(500, "steps from one checkpoint to the next; the last step is saved too")
+    keep_checkpoints: int = field_of(2, "newest checkpoints that are kept; the best on the held-out videos stays too")
+    validate_every: int = field_of(0, "steps from one score of data.held_out's videos to the next; 0 never scores them")
+    tensorboard: bool = field_of(False, "also write TensorBoard files (extra 'tensorboard')")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Every section of a config. The defaults are the paper's network, its settings and its protocol 1."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    inference: InferenceConfig = InferenceConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
