@@ -25,6 +25,7 @@ from munet_jax.commands.weights import frame_size
 from munet_jax.models import create_model
 from munet_jax.models.memory import create_policy
 from munet_jax.runtime.jit import CPU_OPTIONS
+from munet_jax.training.options import TrainConfig
 from munet_jax.training.step import abstract_batch, make_train_step
 
 SHARE = 0.4  # of the peak, that convolutions of this size reach
@@ -84,7 +85,7 @@ def frame_costs(size: tuple[int, int], objects: int, kept: int = 5) -> dict[str,
 def training_cost(name: str, clips: int) -> tuple[Cost, float]:
     """A step of `clips` clips on one device, and the gigabytes of its gradients."""
     config, model, optimizer, state = training_parts(name)
-    step = make_train_step(model, optimizer, memory=config.train.memory)
+    step = make_train_step(model, optimizer, TrainConfig(memory=config.train.memory))
     lowered = jax.jit(step).lower(state, abstract_batch(config, 1))
     one, gradients = cost_of(lowered), 4e-9 * sum(x.size for x in jax.tree.leaves(state.params))
     return Cost(clips * one.gflop, clips * one.gbyte), gradients

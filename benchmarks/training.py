@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import Ceiling, median, peak_bytes, training_parts
 from munet_jax.runtime.malloc import tune_malloc
+from munet_jax.training.options import TrainConfig
 from munet_jax.training.parallel import AXIS, compile_step, replicate, split_batch
 from munet_jax.training.step import abstract_batch, make_train_step
 
@@ -40,7 +41,7 @@ def measure(name: str, devices: int, batch: int, steps: int) -> dict[str, Any]:
         "valid": np.ones(shapes.valid.shape, bool),
         "objects": np.ones(shapes.objects.shape, bool),
     }
-    step = make_train_step(model, optimizer, memory=config.train.memory, axis_name=AXIS)
+    step = make_train_step(model, optimizer, TrainConfig(memory=config.train.memory), axis_name=AXIS)
     state, clips = replicate(state, devices), split_batch(clips, devices)
     start = time.perf_counter()
     compiled = compile_step(step, state, clips)

@@ -6,14 +6,32 @@ sums and counts are added up first. Here b may stand for clips times frames: eac
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from munet_jax.array_types import Array, Bool, ClassLogits, Float, Int, Scalar
 
-SumAndCount = tuple[Scalar, Scalar]
+
+class SumAndCount(NamedTuple):
+    """A mean under way: over several devices or micro-batches, sums and counts are added up before the division."""
+
+    total: Scalar
+    count: Scalar
+
+    def over(self, count: Scalar) -> Scalar:
+        """The part of a mean over `count` entries that these make up; 0 where nothing counts."""
+        return self.total / jnp.maximum(count, 1.0)
+
+
 # In Eq. 4's quotient: an object of no area must not divide by zero.
 AREA_EPSILON = 1e-6
+
+
+def equation_4(bsce: Scalar, iou: Scalar, weight: float | int) -> Scalar:
+    """Eq. 4: bootstrapped cross-entropy plus lambda (`weight`, 1 in the paper) times the mask-IoU loss."""
+    return bsce + weight * iou
 
 
 def pixel_cross_entropy(logits: ClassLogits, labels: Int[Array, "b h w"]) -> Float[Array, "b h w"]:
@@ -116,7 +134,7 @@ def mask_iou_loss(
 def _reduce(total: Scalar, count: Scalar, reduction: str) -> Scalar | SumAndCount:
     """Mean (0 where nothing counts), or the sum and the count themselves."""
     if reduction == "sum_and_count":
-        return total, count
+        return SumAndCount(total, count)
     if reduction != "mean":
         raise ValueError(f"reduction is {reduction!r}; choose 'mean' or 'sum_and_count'")
-    return total / jnp.maximum(count, 1.0)
+    return SumAndCount(total, count).over(count)

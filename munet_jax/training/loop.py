@@ -53,20 +53,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     epoch = max(1, clips // batch_size)
     schedule = create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=epoch, batch_size=batch_size)
     optimizer = create_optimizer(config.optimizer, schedule, freeze=freeze)
-    step = make_train_step(
-        model,
-        optimizer,
-        loss=config.train.loss,
-        iou_weight=config.train.iou_weight,
-        fraction=bootstrap_schedule(config),
-        memory=config.train.memory,
-        accumulate=config.train.accumulate,
-        ema_decay=config.train.ema_decay,
-        freeze=freeze,
-        prior_dropout=config.train.prior_dropout,
-        seed=config.train.seed,
-        axis_name=AXIS,
-    )
+    step = make_train_step(model, optimizer, config.train, axis_name=AXIS)
     batch = abstract_batch(config, batch_size // jax.device_count())
     state = create_state(model, optimizer, batch, config.train.seed, ema=config.train.ema_decay > 0)
     if is_writer():
@@ -195,11 +182,3 @@ def clip_options(config: ConfigDict) -> ClipOptions:
         min_pixels=config.min_pixels,
         composite=config.composite,
     )
-
-
-def bootstrap_schedule(config: ConfigDict) -> Any:
-    """Share of hardest pixels by step: from all of them down to `bootstrap_fraction` over `bootstrap_warmup` steps."""
-    fraction, warmup = config.train.bootstrap_fraction, config.train.bootstrap_warmup
-    if not warmup:
-        return fraction
-    return lambda step: 1.0 - (1.0 - fraction) * jax.numpy.minimum(step / warmup, 1.0)

@@ -13,14 +13,13 @@ from flax import struct
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array, Float, Int, Scalar, UInt8
-from munet_jax.losses import bootstrapped_cross_entropy, cross_entropy, mask_iou_loss
+from munet_jax.losses import bootstrapped_cross_entropy, cross_entropy, equation_4, mask_iou_loss
 from munet_jax.models import MUNet, init_variables
 from munet_jax.models.aggregation import object_probabilities
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import choices_of
 from munet_jax.training.optimizer import frozen_parameters
-
-LOSSES = ("ce", "bsce_iou")
-MEMORIES = ("reference", "sequential")
+from munet_jax.training.options import TrainConfig
 
 
 class TrainState(struct.PyTreeNode):
@@ -56,6 +55,8 @@ class Batch(struct.PyTreeNode):
     objects: Any  # bool [b, n]
 
 
+DEFAULTS = TrainConfig()
+Clips = tuple[Batch, Any]  # and which of their frames get the motion prior
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Scalar]]]
 
 
@@ -95,134 +96,141 @@ def create_state(
 
 
 def make_train_step(
-    model: MUNet,
-    optimizer: optax.GradientTransformation,
-    *,
-    loss: str = "bsce_iou",
-    iou_weight: float = 1.0,
-    fraction: Callable[[Int[Array, ""]], Any] | float = 0.4,
-    memory: str = "reference",
-    accumulate: int = 1,
-    ema_decay: float = 0.0,
-    freeze: Sequence[str] = (),
-    prior_dropout: float = 0.0,
-    seed: int = 0,
-    axis_name: str | None = None,
+    model: MUNet, optimizer: optax.GradientTransformation, options: Any = DEFAULTS, *, axis_name: str | None = None
 ) -> TrainStep:
-    """Close the statics of a step over its pure part.
+    """The update of a training state by a batch, a pure function.
 
     Args:
       model: the network.
       optimizer: an optax transformation.
-      loss: 'bsce_iou' (Eq. 4) or 'ce'.
-      iou_weight: lambda of Eq. 4.
-      fraction: share of hardest pixels, or a function of the step number.
-      memory: what a training clip remembers, 'reference' or 'sequential'.
-      accumulate: micro-batches that a batch is worked on in, one after the other; the result is that of the whole.
-      ema_decay: of the moving average of the parameters; 0 for a state without one.
-      freeze: parameters that need no gradient, as the optimizer's.
-      prior_dropout: share of the query frames that get no motion prior, where the network has one.
-      seed: of what is drawn at random; the same frames are drawn however the batch is split.
-      axis_name: the pmapped axis. Loss sums, counts and gradients are added over it, so that the result is that of one
-        device with the whole batch.
+      options: a `TrainConfig`, or `config.train`.
+      axis_name: the pmapped axis. Loss sums, counts and gradients are added over it, so that the result is that of one device
+        with the whole batch.
 
     Returns:
       (state, batch) -> (state, metrics); metrics are f32 scalars 'loss', its parts, 'grad_norm'.
     """
-    _check("train.loss", loss, LOSSES)
-    if not 0 <= ema_decay < 1:
-        raise InputError(f"config.train.ema_decay is {ema_decay}; it lies between 0 (no average) and 1 (never reached)")
-    _check("train.memory", memory, MEMORIES)
-
-    if not 0 <= prior_dropout < 1:
-        raise InputError(
-            f"config.train.prior_dropout is {prior_dropout}; it is a share of the frames: 0 to less than 1"
-        )
-    if prior_dropout and not model.decoder.motion_prior:
-        raise InputError(
-            "config.train.prior_dropout needs a motion prior to drop: set config.model.motion_prior to True"
-        )
-    if model.decoder.motion_prior and memory != "sequential":
-        raise InputError(
-            "config.model.motion_prior needs the masks of the frame before: set train.memory to 'sequential'"
-        )
+    check_step(options, model)
 
     def total(x: Any) -> Any:
         return jax.lax.psum(x, axis_name) if axis_name else x
 
-    def share_of(state: TrainState) -> Any:
-        return fraction(state.step) if callable(fraction) else fraction
-
-    def terms(logits: Array, state: TrainState, batch: Batch) -> dict[str, Any]:
-        """Sum and count of each term of the loss, of the clips at hand."""
-        logits, labels, valid = merge_time(logits), merge_time(batch.labels[:, 1:]), merge_time(batch.valid[:, 1:])
-        labels, one_hot = labels.astype(jnp.int32), one_hot_objects(labels, batch.objects.shape[1])
-        options: dict[str, Any] = {"valid": valid, "reduction": "sum_and_count"}
-        if loss == "ce":
-            return {"loss_ce": cross_entropy(logits, labels, **options)}
-        hard = bootstrapped_cross_entropy(logits, labels, fraction=share_of(state), **options)
-        return {"loss_bsce": hard, "loss_iou": mask_iou_loss(object_probabilities(logits), one_hot, **options)}
-
-    def counts(state: TrainState, batch: Batch) -> dict[str, Scalar]:
-        """Of the whole batch on all devices; they depend on the labels alone, so XLA drops all the rest."""
-        b, t, h, w = batch.labels.shape
-        blank = jnp.zeros((b, t - 1, h, w, batch.objects.shape[1] + 1))
-        return {name: total(count) for name, (_, count) in terms(blank, state, batch).items()}
-
-    def draw_hinted(state: TrainState, batch: Batch) -> Any:
-        """Which query frames of each clip get the motion prior, [b, s]; None is all. Drawn for each clip of the global batch."""
-        if not prior_dropout:
-            return None
-        b, t = batch.labels.shape[:2]
-        first = jax.lax.axis_index(axis_name) * b if axis_name else 0
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        keys = jax.vmap(lambda clip: jax.random.fold_in(key, clip))(first + jnp.arange(b))
-        return jax.vmap(lambda key: jax.random.bernoulli(key, 1 - prior_dropout, (t - 1,)))(keys)
-
     def losses(
-        params: Any, state: TrainState, batch: Batch, hinted: Any, over: dict[str, Scalar]
+        params: Any, state: TrainState, clips: Clips, counts: dict[str, Scalar]
     ) -> tuple[Scalar, dict[str, Scalar]]:
-        """These clips' part of the loss: their sums over everybody's counts."""
-        if freeze:
-            held = frozen_parameters(params, freeze)
-            params = jax.tree.map(lambda x, still: jax.lax.stop_gradient(x) if still else x, params, held)
-        variables = {"params": params, "batch_stats": state.batch_stats}
+        """These clips' part of the loss: their sums over the counts of the whole batch."""
+        batch, hinted = clips
+        variables = {"params": without_gradient(params, options.freeze), "batch_stats": state.batch_stats}
         masks = one_hot_objects(batch.labels[:, 0], batch.objects.shape[1])
-        logits = model.apply(variables, batch.frames, masks, batch.objects, memory=memory, hinted=hinted)
-        sums = {name: own for name, (own, _) in terms(logits, state, batch).items()}
-        parts = {name: own / jnp.maximum(over[name], 1.0) for name, own in sums.items()}
-        weighted = [value * (iou_weight if name == "loss_iou" else 1.0) for name, value in parts.items()]
-        both = sum(weighted[1:], weighted[0])  # Eq. 4
-        return both, {"loss": both, **parts}
-
-    def gradients_of(state: TrainState, batch: Batch) -> Any:
-        """Gradients and metrics of this device's clips, all at once or in micro-batches."""
-        over = jax.tree.map(jax.lax.stop_gradient, counts(state, batch))
-        differentiate = jax.grad(losses, has_aux=True)
-        clips = (batch, draw_hinted(state, batch))
-        if accumulate == 1:
-            return differentiate(state.params, state, *clips, over)
-        size = batch.objects.shape[0] // accumulate
-        micro = jax.tree.map(lambda x: x.reshape(accumulate, size, *x.shape[1:]), clips)
-        first = differentiate(state.params, state, *jax.tree.map(lambda x: x[0], micro), over)
-
-        def add(so_far: Any, clips: tuple[Batch, Any]) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, so_far, differentiate(state.params, state, *clips, over)), None
-
-        # XLA's CPU convolutions are 6 times slower inside a while loop; elsewhere the loop keeps memory to one turn's.
-        unroll = accumulate if jax.default_backend() == "cpu" else 1
-        return jax.lax.scan(add, first, jax.tree.map(lambda x: x[1:], micro), unroll=unroll)[0]
+        logits = model.apply(variables, batch.frames, masks, batch.objects, memory=options.memory, hinted=hinted)
+        terms = loss_terms(logits, batch, state.step, options)
+        parts = {name: term.over(counts[name]) for name, term in terms.items()}
+        loss = (
+            parts["loss_ce"]
+            if options.loss == "ce"
+            else equation_4(parts["loss_bsce"], parts["loss_iou"], options.iou_weight)
+        )
+        return loss, {"loss": loss, **parts}
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Scalar]]:
-        gradients, metrics = gradients_of(state, batch)
-        gradients, metrics = total(gradients), total(metrics)
+        counts = total(loss_counts(batch, state.step, options))
+        clips = (batch, draw_hinted(batch, state.step, options, axis_name))
+        gradient = in_micro_batches(jax.grad(losses, has_aux=True), options.accumulate)
+        gradients, metrics = total(gradient(state.params, state, clips, counts))
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        ema = moving_average(state, params, options.ema_decay) if options.ema_decay else state.ema
         metrics["grad_norm"] = optax.tree.norm(gradients)
-        average = moving_average(state, params, ema_decay) if ema_decay else state.ema
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=average), metrics
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
 
     return step
+
+
+def check_step(options: Any, model: MUNet) -> None:
+    """Refuse options that a step of this network cannot follow."""
+    for field in ("loss", "memory"):
+        choices = choices_of(TrainConfig, field)
+        if getattr(options, field) not in choices:
+            raise InputError(f"config.train.{field} is {getattr(options, field)!r}; choose one of {', '.join(choices)}")
+    if not 0 <= options.ema_decay < 1:
+        raise InputError(
+            f"config.train.ema_decay is {options.ema_decay}; it lies between 0 (no average) and 1 (never reached)"
+        )
+    if not 0 <= options.prior_dropout < 1:
+        raise InputError(
+            f"config.train.prior_dropout is {options.prior_dropout}; it is a share of the frames: 0 to less than 1"
+        )
+    if options.prior_dropout and not model.decoder.motion_prior:
+        raise InputError(
+            "config.train.prior_dropout needs a motion prior to drop: set config.model.motion_prior to True"
+        )
+    if model.decoder.motion_prior and options.memory != "sequential":
+        raise InputError("config.model.motion_prior needs the previous frame's masks: set train.memory to 'sequential'")
+
+
+def loss_terms(logits: Array, batch: Batch, step: Array, options: Any) -> dict[str, Any]:
+    """`SumAndCount` of each term of the loss, over the query frames of the clips at hand."""
+    logits, labels, valid = merge_time(logits), merge_time(batch.labels[:, 1:]), merge_time(batch.valid[:, 1:])
+    labels, one_hot = labels.astype(jnp.int32), one_hot_objects(labels, batch.objects.shape[1])
+    sums: dict[str, Any] = {"valid": valid, "reduction": "sum_and_count"}
+    if options.loss == "ce":
+        return {"loss_ce": cross_entropy(logits, labels, **sums)}
+    hard = bootstrapped_cross_entropy(logits, labels, fraction=hard_fraction(step, options), **sums)
+    return {"loss_bsce": hard, "loss_iou": mask_iou_loss(object_probabilities(logits), one_hot, **sums)}
+
+
+def loss_counts(batch: Batch, step: Array, options: Any) -> dict[str, Scalar]:
+    """The counts alone; they depend on the labels, so XLA drops all the rest."""
+    b, t, h, w = batch.labels.shape
+    blank = jnp.zeros((b, t - 1, h, w, batch.objects.shape[1] + 1))
+    terms = loss_terms(blank, batch, step, options)
+    return {name: jax.lax.stop_gradient(term.count) for name, term in terms.items()}
+
+
+def hard_fraction(step: Array, options: Any) -> Any:
+    """Share of hardest pixels that count: from all of them down to `bootstrap_fraction` over `bootstrap_warmup` steps."""
+    if not options.bootstrap_warmup:
+        return options.bootstrap_fraction
+    return 1.0 - (1.0 - options.bootstrap_fraction) * jnp.minimum(step / options.bootstrap_warmup, 1.0)
+
+
+def draw_hinted(batch: Batch, step: Array, options: Any, axis_name: str | None) -> Any:
+    """Which query frames of each clip get the motion prior, [b, s]; None is all. Drawn for each clip of the global batch."""
+    if not options.prior_dropout:
+        return None
+    b, t = batch.labels.shape[:2]
+    first = jax.lax.axis_index(axis_name) * b if axis_name else 0
+    key = jax.random.fold_in(jax.random.key(options.seed), step)
+    keys = jax.vmap(lambda clip: jax.random.fold_in(key, clip))(first + jnp.arange(b))
+    return jax.vmap(lambda key: jax.random.bernoulli(key, 1 - options.prior_dropout, (t - 1,)))(keys)
+
+
+def without_gradient(params: Any, freeze: Sequence[str]) -> Any:
+    """`params`, of which the frozen ones get no gradient."""
+    if not freeze:
+        return params
+    return jax.tree.map(
+        lambda x, still: jax.lax.stop_gradient(x) if still else x, params, frozen_parameters(params, freeze)
+    )
+
+
+def in_micro_batches(gradient: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """`gradient(params, state, clips, counts)`, computed on `count` parts of the clips one after the other, and added up."""
+    if count == 1:
+        return gradient
+
+    def accumulated(params: Any, state: TrainState, clips: Clips, counts: dict[str, Scalar]) -> Any:
+        parts = jax.tree.map(lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:]), clips)
+        first = gradient(params, state, jax.tree.map(lambda x: x[0], parts), counts)
+
+        def add(so_far: Any, clips: Clips) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, so_far, gradient(params, state, clips, counts)), None
+
+        # XLA's CPU convolutions are 6 times slower inside a while loop; elsewhere the loop keeps memory to one part's.
+        unroll = count if jax.default_backend() == "cpu" else 1
+        return jax.lax.scan(add, first, jax.tree.map(lambda x: x[1:], parts), unroll=unroll)[0]
+
+    return accumulated
 
 
 def moving_average(state: TrainState, params: Any, decay: float) -> Any:
@@ -235,8 +243,3 @@ def moving_average(state: TrainState, params: Any, decay: float) -> Any:
 def merge_time(x: Array) -> Array:
     """[b, s, ...] -> [b * s, ...]."""
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-
-
-def _check(field: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"config.{field} is {value!r}; choose one of {', '.join(choices)}")

@@ -17,6 +17,7 @@ from munet_jax.models.efficientnet import EfficientNetLite0, depthwise
 from munet_jax.models.resnet import ResNet
 from munet_jax.runtime.errors import InputError
 from munet_jax.training.optimizer import create_optimizer
+from munet_jax.training.options import TrainConfig
 from munet_jax.training.step import TrainState, abstract_batch, make_train_step
 from tests.models.tiny import random_clip, random_variables
 
@@ -170,7 +171,7 @@ def test_a_training_step_changes_all_but_what_is_frozen(config: Any, model: MUNe
     config = config.copy_and_resolve_references()
     config.data.update(size=SIZE, clip_length=3)
     optimizer = create_optimizer(config.optimizer, lambda _: 1e-2, freeze=config.train.freeze)
-    step = make_train_step(model, optimizer, fraction=0.4, memory="sequential", freeze=config.train.freeze)
+    step = make_train_step(model, optimizer, TrainConfig(memory="sequential", freeze=config.train.freeze))
     params, statistics = light_variables["params"], light_variables["batch_stats"]
     state = TrainState(step=jnp.int32(0), params=params, batch_stats=statistics, opt_state=optimizer.init(params))
     rng = np.random.default_rng(0)

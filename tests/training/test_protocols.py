@@ -21,8 +21,9 @@ from munet_jax.data.loader import make_loader
 from munet_jax.data.sources import create_parts
 from munet_jax.models import create_model
 from munet_jax.runtime.jit import CPU_OPTIONS
-from munet_jax.training.loop import bootstrap_schedule, clip_options
+from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
+from munet_jax.training.options import TrainConfig
 from munet_jax.training.parallel import split_batch
 from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
 from tests.data.test_sources import SET_FOLDERS
@@ -50,9 +51,13 @@ def make_step(config: ConfigDict) -> tuple[TrainStep, Callable[[], TrainState]]:
     """The pure step of a config, and what makes its first state."""
     model = create_model(config.model)
     optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=10, steps_per_epoch=10))
-    step = make_train_step(
-        model, optimizer, loss=config.train.loss, fraction=bootstrap_schedule(config), memory=config.train.memory
+    options = TrainConfig(
+        loss=config.train.loss,
+        bootstrap_fraction=config.train.bootstrap_fraction,
+        bootstrap_warmup=config.train.bootstrap_warmup,
+        memory=config.train.memory,
     )
+    step = make_train_step(model, optimizer, options)
     return step, lambda: create_state(model, optimizer, abstract_batch(config, 1), 0)
 
 

@@ -1,5 +1,6 @@
 """One training step: the same on two devices as on one, frozen statistics, options that do what they say."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -16,6 +17,7 @@ from munet_jax.models import MUNet, create_model
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES, CPU_OPTIONS
 from munet_jax.training.optimizer import create_optimizer, create_schedule, frozen_parameters
+from munet_jax.training.options import TrainConfig
 from munet_jax.training.parallel import (
     AXIS,
     check_batch_size,
@@ -57,9 +59,9 @@ def test_four_devices_equal_one(loss: str) -> None:
     """SGD, which shows a wrong scale of the gradient (Adam would hide it): with rate 1 the step is the gradient."""
     model, optimizer, clips = tiny_model(), optax.sgd(1.0), batch(b=4)
     start = create_state(model, optimizer, whole(clips), seed=0)
-    one, metrics_one = jax.jit(make_train_step(model, optimizer, loss=loss))(start, whole(clips))
+    one, metrics_one = jax.jit(make_train_step(model, optimizer, TrainConfig(loss=loss)))(start, whole(clips))
     assert largest_difference(jax.device_get(one.params), jax.device_get(start.params)) > 1e-2
-    step = parallel_step(make_train_step(model, optimizer, loss=loss, axis_name=AXIS))
+    step = parallel_step(make_train_step(model, optimizer, TrainConfig(loss=loss), axis_name=AXIS))
     several, metrics = step(replicate(start, 4), split_batch(clips, 4))
     assert largest_difference(jax.device_get(one.params), unreplicate(several).params) < 1e-6
     for name, value in metrics_one.items():
@@ -86,8 +88,8 @@ def test_devices_add_gradients_in_one_group_and_compute_nothing_twice() -> None:
 def test_micro_batches_equal_the_whole_batch(loss: str) -> None:
     model, optimizer, clips = tiny_model(), optax.sgd(1.0), batch(b=4)
     start = create_state(model, optimizer, whole(clips), seed=0)
-    one, metrics_one = jax.jit(make_train_step(model, optimizer, loss=loss))(start, whole(clips))
-    step = parallel_step(make_train_step(model, optimizer, loss=loss, accumulate=2, axis_name=AXIS))
+    one, metrics_one = jax.jit(make_train_step(model, optimizer, TrainConfig(loss=loss)))(start, whole(clips))
+    step = parallel_step(make_train_step(model, optimizer, TrainConfig(loss=loss, accumulate=2), axis_name=AXIS))
     parts, metrics = step(replicate(start, 2), split_batch(clips, 2))
     assert largest_difference(jax.device_get(one.params), unreplicate(parts).params) < 1e-6
     for name, value in metrics_one.items():
@@ -134,7 +136,7 @@ def kept_bytes(config: ConfigDict) -> int:
 def test_the_moving_average_follows_the_parameters() -> None:
     model, optimizer = tiny_model(), optax.sgd(1.0)
     start = create_state(model, optimizer, whole(batch()), seed=0, ema=True)
-    step = jax.jit(make_train_step(model, optimizer, ema_decay=0.9))
+    step = jax.jit(make_train_step(model, optimizer, TrainConfig(ema_decay=0.9)))
     one, _ = step(start, whole(batch()))
     expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, start.params, one.params)  # (1 + 0) / (10 + 0)
     assert largest_difference(one.ema, expected) < 1e-6
@@ -143,7 +145,7 @@ def test_the_moving_average_follows_the_parameters() -> None:
     expected = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, one.ema, two.params)
     assert largest_difference(two.ema, expected) < 1e-6
     with pytest.raises(InputError, match="ema_decay is 1.0; it lies between"):
-        make_train_step(model, optimizer, ema_decay=1.0)
+        make_train_step(model, optimizer, TrainConfig(ema_decay=1.0))
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -153,7 +155,7 @@ def test_frozen_parts_stay_and_the_others_move() -> None:
     config.update(weight_decay=0.5, clip_norm=1.0, learning_rate=1e-2, schedule="constant", warmup_steps=0)
     optimizer = create_optimizer(config, create_schedule(config, steps=1, steps_per_epoch=1), freeze=freeze)
     start = create_state(model, optimizer, whole(batch()), seed=0)
-    after, _ = jax.jit(make_train_step(model, optimizer, freeze=freeze))(start, whole(batch()))
+    after, _ = jax.jit(make_train_step(model, optimizer, TrainConfig(freeze=freeze)))(start, whole(batch()))
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), start.params, after.params)
     assert not any(jax.tree.leaves(moved["query_encoder"]))
     assert not any(jax.tree.leaves(moved["decoder"]["entry"]))
@@ -210,7 +212,7 @@ def test_statistics_of_frozen_norms_do_not_move_and_their_scale_does() -> None:
 def test_sequential_memory_and_motion_prior_reach_every_parameter() -> None:
     model, optimizer = tiny_model(motion_prior=True), optax.sgd(0.1)
     start = create_state(model, optimizer, whole(batch()), seed=0)
-    after, metrics = jax.jit(make_train_step(model, optimizer, memory="sequential"))(start, whole(batch()))
+    after, metrics = jax.jit(make_train_step(model, optimizer, TrainConfig(memory="sequential")))(start, whole(batch()))
     assert np.isfinite(float(metrics["loss"]))
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()) > 0, start.params, after.params)
     still = [jax.tree_util.keystr(path) for path, yes in jax.tree_util.tree_leaves_with_path(moved) if not yes]
@@ -222,8 +224,8 @@ def test_frames_without_a_motion_prior_are_drawn_alike_however_a_batch_is_split(
     model, optimizer, clips = tiny_model(motion_prior=True), optax.sgd(1.0), batch(b=4)
     start = create_state(model, optimizer, whole(clips), seed=0)
 
-    def step_with(**options: Any) -> Any:
-        return make_train_step(model, optimizer, memory="sequential", **options)
+    def step_with(*, axis_name: str | None = None, **options: Any) -> Any:
+        return make_train_step(model, optimizer, TrainConfig(memory="sequential", **options), axis_name=axis_name)
 
     one = jax.jit(step_with(prior_dropout=0.5, seed=3))
     expected = one(start, whole(clips))[0].params
@@ -235,29 +237,29 @@ def test_frames_without_a_motion_prior_are_drawn_alike_however_a_batch_is_split(
     with pytest.raises(InputError, match="prior_dropout is 1.0; it is a share"):
         step_with(prior_dropout=1.0)
     with pytest.raises(InputError, match="prior_dropout needs a motion prior"):
-        make_train_step(tiny_model(), optimizer, prior_dropout=0.5)
+        make_train_step(tiny_model(), optimizer, TrainConfig(prior_dropout=0.5))
 
 
 def test_the_share_of_hardest_pixels_may_follow_the_step() -> None:
     model, optimizer = tiny_model(), optax.sgd(0.0)
     state = create_state(model, optimizer, whole(batch()), seed=0)
 
-    def losses(fraction: Any) -> list[float]:
+    def losses(**options: Any) -> list[float]:
         """Of step 0 and step 1 with the same parameters."""
-        step = jax.jit(make_train_step(model, optimizer, fraction=fraction))
+        step = jax.jit(make_train_step(model, optimizer, TrainConfig(**options)))
         return [float(step(state.replace(step=jnp.int32(k)), whole(batch()))[1]["loss_bsce"]) for k in (0, 1)]
 
-    of_all, of_hardest = losses(lambda step: jnp.where(step < 1, 1.0, 0.1))
-    assert losses(1.0) == pytest.approx([of_all, of_all])
+    of_all, of_hardest = losses(bootstrap_fraction=0.1, bootstrap_warmup=1)
+    assert losses(bootstrap_fraction=1.0) == pytest.approx([of_all, of_all])
     assert of_hardest > 1.05 * of_all
 
 
 def test_choices_that_do_not_exist_are_named() -> None:
     model: MUNet = tiny_model()
     with pytest.raises(InputError, match="config.train.loss is 'focal'.*bsce_iou"):
-        make_train_step(model, optax.sgd(0.1), loss="focal")
+        make_train_step(model, optax.sgd(0.1), ConfigDict(dataclasses.asdict(TrainConfig()) | {"loss": "focal"}))
     with pytest.raises(InputError, match="config.train.memory"):
-        make_train_step(model, optax.sgd(0.1), memory="all")
+        make_train_step(model, optax.sgd(0.1), ConfigDict(dataclasses.asdict(TrainConfig()) | {"memory": "all"}))
     with pytest.raises(InputError, match="motion_prior needs"):
         make_train_step(tiny_model(motion_prior=True), optax.sgd(0.1))
     with pytest.raises(InputError, match="motion_prior.*softargmax"):
