@@ -18,7 +18,7 @@ class SumAndCount(NamedTuple):
     """A mean under way: over several devices or micro-batches, sums and counts are added up before the division."""
 
     total: Scalar
-    count: Scalar
+    entries: Scalar
 
     def over(self, count: Scalar) -> Scalar:
         """The part of a mean over `count` entries that these make up; 0 where nothing counts."""

@@ -184,7 +184,7 @@ def loss_counts(batch: Batch, step: Array, options: Any) -> dict[str, Scalar]:
     b, t, h, w = batch.labels.shape
     blank = jnp.zeros((b, t - 1, h, w, batch.objects.shape[1] + 1))
     terms = loss_terms(blank, batch, step, options)
-    return {name: jax.lax.stop_gradient(term.count) for name, term in terms.items()}
+    return {name: jax.lax.stop_gradient(term.entries) for name, term in terms.items()}
 
 
 def hard_fraction(step: Array, options: Any) -> Any:
