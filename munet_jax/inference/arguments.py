@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from munet_jax.data.masks import IGNORE
 from munet_jax.inference.options import MOST_OBJECTS, InferenceConfig
 from munet_jax.inference.prediction import OUTPUTS
 from munet_jax.runtime.errors import InputError
@@ -71,3 +72,21 @@ def check_mask(mask: np.ndarray, size: tuple[int, int], number: int) -> None:
         raise InputError(f"the mask is {mask.shape[1]} x {mask.shape[0]} but its frame is {size[1]} x {size[0]}")
     if not (np.issubdtype(mask.dtype, np.integer) or mask.dtype == np.bool_):
         raise InputError(f"the mask of frame {number} is of {mask.dtype}; a label map holds integers, the objects' ids")
+
+
+def given_ids(mask: np.ndarray, object_ids: Iterable[int] | None, tracked: Sequence[int], most: int) -> tuple[int, ...]:
+    """The objects that a mask speaks about, ascending: the named ones, or those that it shows."""
+    shown = [int(i) for i in np.unique(mask) if i not in (0, IGNORE)]
+    given = tuple(shown if object_ids is None else sorted(check_ids(object_ids)))
+    if not given and not tracked:
+        raise InputError("the first mask shows no object: every pixel is 0 (background) or 255 (not known)")
+    wrong = [i for i in given if i <= 0 or i == IGNORE]
+    if wrong:
+        raise InputError(f"{wrong[0]} cannot be an object's id: ids are positive, and 255 is 'not known'")
+    count = len({*tracked, *given})
+    if count > most:
+        raise InputError(
+            f"the mask brings the video to {count} objects and inference.max_objects is {most}; "
+            "raise it (munet segment --max-objects), or merge objects in the mask"
+        )
+    return given

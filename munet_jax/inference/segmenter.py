@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
 from munet_jax.data.masks import IGNORE
-from munet_jax.inference.arguments import check_frame, check_ids, check_mask, check_options, check_outputs
+from munet_jax.inference.arguments import check_frame, check_ids, check_mask, check_options, check_outputs, given_ids
 from munet_jax.inference.budget import check_budget
 from munet_jax.inference.cpu import COLLECTION, with_transformed_kernels
 from munet_jax.inference.options import MOST_OBJECTS
@@ -122,7 +122,7 @@ class VideoSegmenter:
         """
         self._check_whole()
         self._check(frame, mask, outputs)
-        given = () if mask is None else self._given_ids(mask, object_ids)
+        given = () if mask is None else given_ids(mask, object_ids, self.object_ids, self.max_objects)
         compiled, start, before = COMPILES.count, time.perf_counter(), self.shapes
         new = tuple(i for i in sorted(set(given)) if i not in self._slots)
         self._open(frame.shape[:2], new)
@@ -335,22 +335,6 @@ class VideoSegmenter:
             raise InputError(f"frame {number} needs a mask: nothing says yet what to track")
         if mask is not None:
             check_mask(mask, (height, width), number)
-
-    def _given_ids(self, mask: np.ndarray, object_ids: Iterable[int] | None) -> tuple[int, ...]:
-        shown = [int(i) for i in np.unique(mask) if i not in (0, IGNORE)]
-        given = tuple(shown if object_ids is None else sorted(check_ids(object_ids)))
-        if not given and not self.object_ids:
-            raise InputError("the first mask shows no object: every pixel is 0 (background) or 255 (not known)")
-        wrong = [i for i in given if i <= 0 or i == IGNORE]
-        if wrong:
-            raise InputError(f"{wrong[0]} cannot be an object's id: ids are positive, and 255 is 'not known'")
-        count = len(set(self.object_ids) | set(given))
-        if count > self.max_objects:
-            raise InputError(
-                f"the mask brings the video to {count} objects and inference.max_objects is {self.max_objects}; "
-                "raise it (munet segment --max-objects), or merge objects in the mask"
-            )
-        return given
 
     def _log_compilation(self, programs: int, seconds: float, before: Mapping[str, Any]) -> None:
         after = self.shapes

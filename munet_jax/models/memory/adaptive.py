@@ -108,16 +108,9 @@ class AdaptiveBank(NamedTuple):
     ) -> AdaptiveBank:
         """Merge or insert every position of a frame.
 
-        When the memory is full, the positions with the least use / age are evicted first, those of the pinned frame never; new
-        ones for which nothing may go are dropped, the lower right of the frame first.
-
-        Args:
-          key: of the frame's positions, for each object.
-          value: of the same positions.
-          objects: which slots hold an object.
-          new: objects that this frame gives for the first time: their inserted positions are pinned.
-          frame: its index in the video (this policy treats all frames alike).
-          given: whether a mask is given in it (likewise without effect here).
+        Arguments are those of `FrameBank.write`; the positions that an object's first frame inserts are pinned. When the memory
+        is full, the positions with the least use / age are evicted first, pinned ones never; new ones for which nothing may go are
+        dropped, the lower right of the frame first.
         """
         del frame, given
         valid = jnp.broadcast_to(objects[:, :, None], key.shape[:3])
@@ -130,13 +123,7 @@ class AdaptiveBank(NamedTuple):
     def read(
         self, query_key: Float[Array, "b q k"], *, top_k: int | None = None, shared_keys: bool = False
     ) -> tuple[Float[Array, "b n q v"], AdaptiveBank]:
-        """The readout of each object, and the bank after it: use grows by log(1 + query positions that attended).
-
-        Args:
-          query_key: keys of the positions that ask.
-          top_k: memory positions that take part for each query position; None takes all.
-          shared_keys: has no effect: objects merge apart, so each has keys of its own.
-        """
+        """As `FrameBank.read`; use grows by log(1 + query positions that attended). Each object has keys of its own."""
         del shared_keys
         found, counts = counted_readout(self.flat(), query_key, top_k=top_k, chunk=self.policy.chunk)
         return found, self._replace(use=self.use + jnp.log1p(counts))

@@ -67,14 +67,7 @@ class RunningSoftmax(NamedTuple):
 def chunked_readout(
     memory: Memory, query_key: Float[Array, "b q k"], *, chunk: int = 0, top_k: int | None = None
 ) -> Float[Array, "b n q v"]:
-    """`readout` that looks at a part of the memory at a time.
-
-    Args:
-      memory: the memory.
-      query_key: keys of the positions that ask; the same for all objects.
-      chunk: memory positions that are looked at together; 0 takes all.
-      top_k: keep only the k best memory positions of each query position (and those equal to the k-th); None keeps all.
-    """
+    """`readout` of `chunk` memory positions at a time (0: all), and of each query position's `top_k` best alone (None: all)."""
     return _running_softmax(memory, query_key, kth_score(memory, query_key, top_k, chunk), chunk).mean(memory)
 
 
