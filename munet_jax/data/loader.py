@@ -29,10 +29,17 @@ SKIP_TRIES = 20  # unreadable clips in a row after which skipping gives up
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A source, and how often clips are taken from it, relative to the other parts of a mix."""
+    """What clips are taken from.
+
+    Attributes:
+      source: the videos.
+      weight: how often clips are taken from it, relative to the other parts of a mix.
+      phase: where its clips start, 'random' or 'fixed' (`ClipIndex`).
+    """
 
     source: ClipSource
     weight: float = 1.0
+    phase: str = "random"
 
 
 def make_loader(
@@ -76,9 +83,9 @@ def make_loader(
     """
     _check_numbers(batch_size, seed, (start_step, threads, workers), process_index, process_count)
     check_section("config.data", {"on_error": on_error}, DataConfig)
-    indices = [ClipIndex(part.source, options.length, stride) for part in parts]
+    indices = [ClipIndex(part.source, options.length, stride, phase=part.phase, seed=seed) for part in parts]
     streams = [
-        grain.MapDataset.source(index).seed(seed).shuffle().map(functools.partial(_Clip, number)).repeat()
+        grain.MapDataset.range(len(index)).seed(seed).shuffle().map_with_index(_Place(number, index)).repeat()
         for number, index in enumerate(indices)
     ]
     clips = grain.MapDataset.mix(streams, weights=[part.weight for part in parts]) if len(parts) > 1 else streams[0]
@@ -100,7 +107,7 @@ def fake_loader(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 def count_clips(parts: Sequence[Part], options: ClipOptions, *, stride: int = 1) -> int:
     """Clips in one pass over all parts. Raises InputError for a source without clips."""
-    return sum(len(ClipIndex(part.source, options.length, stride)) for part in parts)
+    return sum(len(ClipIndex(part.source, options.length, stride, phase=part.phase)) for part in parts)
 
 
 class _Clip(NamedTuple):
@@ -108,6 +115,17 @@ class _Clip(NamedTuple):
 
     part: int
     place: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """From a position in a part's endless stream, and the clip that the shuffled epoch has there, to the clip itself."""
+
+    part: int
+    index: ClipIndex
+
+    def __call__(self, position: int, clip: int) -> _Clip:
+        return _Clip(self.part, self.index.place(clip, epoch=position // len(self.index)))
 
 
 def _read_sample(
@@ -129,7 +147,7 @@ def _read_sample(
                 raise
             logging.warning("clip skipped: %s", error)
             reason = error
-        video, start = index[int(rng.integers(len(index)))]
+        [(video, start)] = index.draw(rng, 1)
     raise InputError(f"{source.name}: {SKIP_TRIES} clips in a row cannot be read; the last: {reason}")
 
 

@@ -112,6 +112,10 @@ class DataConfig(SourceConfig):
     clip_stride: int = field_of(
         6, "annotated frames from the start of a clip to the next one's; less makes clips overlap"
     )
+    clip_phase: Literal["random", "fixed"] = field_of(
+        "random",
+        "in every epoch, move the starts of a video's clips by a number drawn for video and epoch, or keep 0, stride, ...",
+    )
     max_objects: int = field_of(2, "objects of a clip that are followed, at most")
     max_skip: int = field_of(1, "take every k-th annotated frame of a video, k drawn from 1 to this for each clip")
     min_pixels: int = field_of(16, "an object with fewer pixels in a clip's first frame is not followed")

@@ -45,7 +45,7 @@ def create_parts(config: ConfigDict) -> list[Part]:
         else:
             source, held = split_off(_open_videos(config, kind), config["held_out"])
             found += [held.video(index).name for index in range(len(held))] if held else []
-            parts += [Part(source, weight * (1 - share))] if share < 1 else []
+            parts += [Part(source, weight * (1 - share), config["clip_phase"])] if share < 1 else []
             parts += [Part(FramesAsStills(source), weight * share)] if share > 0 else []
     missing = sorted(set(config["held_out"]) - set(found))
     if missing:
