@@ -131,8 +131,12 @@ class DataConfig(SourceConfig):
         (), "names of training videos that are not trained on; train.validate_every scores them"
     )
     epoch_clips: int = field_of(0, "clips in an epoch; 0 takes as many as all parts together have")
-    threads: int = field_of(2, "batches made at the same time, in each process that makes them")
-    workers: int = field_of(0, "processes that make batches; 0 makes them in threads of the training process")
+    threads: int = field_of(
+        -1, "threads that make clips, of each worker or of the training process; -1 follows the cores"
+    )
+    workers: int = field_of(
+        -1, "processes that make clips; 0 makes them in threads of the training process, -1 follows the cores"
+    )
     on_error: Literal["stop", "skip"] = field_of(
         "stop", "at a clip that cannot be read, end the run, or take another clip, warn and count"
     )

@@ -293,8 +293,8 @@ def test_fake_data_is_the_first_batch_again_and_again() -> None:
         ({"seed": -1}, "seed"),
         ({"seed": 2**32}, "seed"),
         ({"start_step": -1}, "start_step"),
-        ({"threads": -1}, "threads"),
-        ({"workers": -1}, "workers"),
+        ({"threads": -2}, "threads and workers are -2 and 0"),
+        ({"workers": -2}, "threads and workers are -1 and -2"),
         ({"length": 20}, "take shorter clips"),
     ],
 )
