@@ -24,6 +24,7 @@ Sample = dict[str, np.ndarray]
 CROP_TRIES = 4  # crops drawn before a clip is given up
 CLIP_TRIES = 32  # clips drawn before a source is given up
 OTHER_TRIES = 4  # clips drawn to paste the objects of, before a clip is left as it is
+PHASES = ("random", "fixed")
 
 
 class ClipIndex:
@@ -69,7 +70,7 @@ class ClipIndex:
         return video, ((clip - before) * self._stride + phase) % starts
 
     def draw(self, rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
-        """(video, start) of any clips, of any epochs."""
+        """(video, start) of `count` clips, drawn from all epochs."""
         clips = rng.integers(len(self), size=count).tolist()
         epochs = rng.integers(2**32, size=count).tolist() if self._moves else [0] * count
         return [self.place(clip, epoch) for clip, epoch in zip(clips, epochs, strict=True)]
@@ -100,7 +101,7 @@ def sample_clip(
     renumbered 1, 2, ... in the order of their ids; every other object is background in all frames. A clip whose
     reference shows no object after cropping is drawn again: other crops, then another start in the video, then other
     videos. A still image is moved; its objects may be put over another image, and one of that image may be added
-    (munet_jax/data/stills.py). Over a video's clip the objects of another video may be pasted (munet_jax/data/composites.py).
+    (munet_jax/data/stills.py). Objects of another video may pass over a video's clip (munet_jax/data/composites.py).
 
     Args:
       source: the videos.

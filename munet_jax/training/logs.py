@@ -63,17 +63,15 @@ class MetricsLog:
         self._wait: DataWait | None = None
 
     def __enter__(self) -> MetricsLog:
-        """The log; its file is open already."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close file, bar and board."""
         for opened in (self._file, self._bar, self._board):
             if opened is not None:
                 opened.close()
 
     def announce(self, config: ConfigDict, parts: Sequence[Part], state: TrainState) -> None:
-        """One line about what runs where."""
+        """Say in one line what runs where, and who makes its clips."""
         count = sum(x.size for x in jax.tree.leaves(state.params))
         batch, devices = config.train.batch_size, jax.device_count()
         total = sum(part.weight for part in parts)
@@ -143,7 +141,6 @@ class DataWait:
     """Whether a run waits for its data: a warning for each stretch of time in which it does."""
 
     def __init__(self, crew: Crew) -> None:
-        """`crew` is who makes the data."""
         self._crew = crew
         self._waited = self._seconds = 0.0
         self._warm = self._warned = False
