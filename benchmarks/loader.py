@@ -1,20 +1,25 @@
-"""What a training batch costs on the host, beside decoding its files and nothing else.
+"""Clips a second that threads and workers make, and what a clip costs in time of a core.
 
-    python benchmarks/loader.py --data-root DAVIS [--year 2016] [--split train] [--batches 12]
+    python benchmarks/loader.py --data-root DAVIS [--year 2016] [--split train] [--crews 0,1 0,2 1,1 2,1] [--size 400]
 
-Both sides are run in turn, batch by batch, with two threads: 4 clips of 6 frames, 400 x 400, all augmentations. Prints JSON.
+A crew is WORKERS,THREADS (munet_jax/data/workers.py). Crews take turns, each with a loader of its own: clips of 6 frames with
+all augmentations, in batches of 4, taken as fast as they come. On a machine that others use at the same time the time of
+cores is what to compare; it counts the workers' too, which Linux tells. Prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import json
+import multiprocessing
+import os
 import resource
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,12 +28,40 @@ from munet_jax.data.clips import ClipOptions
 from munet_jax.data.davis import DavisSource
 from munet_jax.data.loader import Part, make_loader
 from munet_jax.data.sampling import ClipIndex
-from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource
+from munet_jax.data.workers import count_cores
 
-THREADS, BATCH, LENGTH, SIZE = 2, 4, 6, (400, 400)
+BATCH, LENGTH = 4, 6
+WARM = 5  # batches: the workers have begun, and nothing lies ready
 
 
-def decode_clip(source: DavisSource, video: int, start: int, masks: Path) -> None:
+def core_seconds() -> float:
+    """Time of cores that this process and its workers have had."""
+    ticks = 0
+    for worker in multiprocessing.active_children():
+        fields = Path(f"/proc/{worker.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def turn(batches: Iterator[Any], count: int) -> dict[str, float]:
+    """One turn of a loader: `count` batches, after `WARM` others."""
+    start = time.perf_counter()
+    next(batches)
+    first = time.perf_counter() - start
+    for _ in range(WARM - 1):
+        next(batches)
+    start, cores = time.perf_counter(), core_seconds()
+    for _ in range(count):
+        next(batches)
+    clips = count * BATCH
+    return {
+        "clips_per_second": clips / (time.perf_counter() - start),
+        "core_ms_per_clip": 1000 * (core_seconds() - cores) / clips,
+        "first_batch_seconds": first,
+    }
+
+
+def decode_clip(source: DavisSource, masks: Path, video: int, start: int) -> None:
     """Frames and label maps of one clip, decoded by Pillow and thrown away."""
     description = source.video(video)
     for frame in description.annotated[start : start + LENGTH]:
@@ -36,48 +69,53 @@ def decode_clip(source: DavisSource, video: int, start: int, masks: Path) -> Non
         np.asarray(Image.open(masks / description.name / f"{description.frame_names[frame]}.png"))
 
 
+def decode_ms(source: DavisSource, masks: Path, clips: int) -> float:
+    """Time of a core for decoding a clip's files and nothing else."""
+    index = ClipIndex(source, LENGTH, LENGTH)
+    places = index.draw(np.random.default_rng(0), clips)
+    start = time.process_time()
+    for place in places:
+        decode_clip(source, masks, *place)
+    return 1000 * (time.process_time() - start) / clips
+
+
 def main() -> None:
-    """Time both sides and print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Let the crews take turns, and print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--year", default="2017")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--batches", type=int, default=12)
+    parser.add_argument("--size", type=int, default=400, help="height and width of the clips")
+    parser.add_argument("--crews", nargs="+", default=["0,1", "0,2", "1,1", "2,1"], metavar="WORKERS,THREADS")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--batches", type=int, default=12, help="that are timed in a turn")
     options = parser.parse_args()
 
     source = DavisSource(options.data_root, options.split, options.year)
-    masks = options.data_root / "Annotations/480p"
-    index = ClipIndex(source, LENGTH, LENGTH)
-    places = np.random.default_rng(0).permutation(len(index))
-    # One batch at a time, its clips side by side: both sides have two threads and nothing made beforehand.
-    clip = ClipOptions(LENGTH, SIZE, max_objects=2)
-    loader = make_loader([Part(source)], clip, batch_size=1, seed=0, threads=0)
-    samples = [loader, make_loader([Part(source)], clip, batch_size=1, seed=1, threads=0)]
-    decode_seconds, loader_seconds = [], []
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-        for batch in range(options.batches + 1):
-            chosen = [index[int(places[(batch * BATCH + k) % len(places)])] for k in range(BATCH)]
-            start = time.perf_counter()
-            list(pool.map(lambda place: decode_clip(source, *place, masks), chosen))
-            middle = time.perf_counter()
-            list(pool.map(lambda stream: [next(stream) for _ in range(BATCH // THREADS)], samples))
-            end = time.perf_counter()
-            if batch:  # the first one warms up
-                decode_seconds.append(middle - start)
-                loader_seconds.append(end - middle)
-
-    start = time.perf_counter()
-    videos = len(ClipIndex(SyntheticSource(SyntheticConfig(videos=10_000)), LENGTH))
-    opened = time.perf_counter() - start
-    decode, made = statistics.median(decode_seconds), statistics.median(loader_seconds)
+    clips = ClipOptions(LENGTH, (options.size, options.size), max_objects=2)
+    crews = [tuple(map(int, crew.split(","))) for crew in options.crews]
+    turns: dict[tuple[int, ...], list[dict[str, float]]] = {crew: [] for crew in crews}
+    decoding = []
+    for number in range(options.turns):
+        decoding.append(decode_ms(source, options.data_root / "Annotations/480p", options.batches * BATCH))
+        for workers, threads in crews:
+            batches = make_loader(
+                [Part(source)], clips, batch_size=BATCH, seed=number, stride=LENGTH, workers=workers, threads=threads
+            )
+            turns[workers, threads].append(turn(batches, options.batches))
+            del batches  # ends its workers
     result = {
-        "decode_ms": round(1000 * decode, 1),
-        "batch_ms": round(1000 * made, 1),
-        "ratio": round(made / decode, 2),
-        "index_of_10000_videos_s": round(opened, 2),
-        "clips_in_index": videos,
+        "cores": count_cores(),
+        "size": options.size,
+        "turns": options.turns,
+        "decode_core_ms_per_clip": round(statistics.median(decoding), 1),
+        "crews": [
+            {"workers": workers, "threads": threads}
+            | {name: round(statistics.median(one[name] for one in done), 2) for name in done[0]}
+            | {"best_clips_per_second": round(max(one["clips_per_second"] for one in done), 2)}
+            for (workers, threads), done in turns.items()
+        ],
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "batches": options.batches,
     }
     json.dump(result, sys.stdout, indent=2)
     print()

@@ -4,6 +4,8 @@ Command:   python train.py --config configs/protocol3_static.py --workdir runs/p
            configs/protocol3_static.py:small is for two cores, from scratch, with ECSSD alone (workdir runs/protocol3_small)
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      MSRA10K, VOC 2012, ECSSD, COCO 2017 and PASCAL-S, each in a folder of STATIC (docs/data.md)
+Paper:     an epoch takes 17 hours; at the 1 s a clip of its protocol 1, these images would take 37
+           (docs/data.md says which readings give 17, and why all images are taken)
 Measured:  not measured
 """
 
@@ -18,7 +20,7 @@ IMAGES = 132_029
 
 
 def get_config(form: str = "") -> ConfigDict:
-    """One clip of every image an epoch, for 10 epochs: flipped or not as a whole, moved smoothly, colours jittered."""
+    """One clip of six frames of every image an epoch, for 10 epochs: flipped as a whole or not, moved, colours jittered."""
     config = common.get_config()
     config.data.kind = "static"
     config.data.static.sets.update(SETS)

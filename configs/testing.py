@@ -19,7 +19,7 @@ def get_config(form: str = "") -> ConfigDict:
     config.model.update(key_dim=8, value_dim=8, decoder_dim=(8, 8, 8))
 
     config.data.synthetic.update(videos=4, frames=6, height=64, width=64)
-    config.data.update(size=(64, 64), clip_length=3, max_objects=2)
+    config.data.update(size=(64, 64), clip_length=3, clip_phase="random", max_objects=2)
     config.optimizer.warmup_steps = 2
     config.train.update(steps=6, batch_size=2, log_every=1, checkpoint_every=2, bootstrap_warmup=4)
 

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import predicted
 from docs.tools import make_performance
+from tests.data.trees import make_davis
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,3 +102,13 @@ def test_training_on_one_and_two_devices() -> None:
     assert (one["devices"], two["devices"]) == (1, 2)
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
     assert one["gflop"] == pytest.approx(two["gflop"], rel=0.05)
+
+
+def test_crews_of_the_loader_take_turns(tmp_path: Path) -> None:
+    make_davis(tmp_path, frames=12)
+    options = ["--size", "32", "--turns", "1", "--batches", "2", "--crews", "0,2", "1,1"]
+    measured = run("loader", "--data-root", str(tmp_path), *options)
+    assert [(crew["workers"], crew["threads"]) for crew in measured["crews"]] == [(0, 2), (1, 1)]
+    for crew in measured["crews"]:
+        assert crew["best_clips_per_second"] == crew["clips_per_second"] > 0
+        assert min(crew["core_ms_per_clip"], crew["first_batch_seconds"], measured["decode_core_ms_per_clip"]) > 0

@@ -71,10 +71,10 @@ class ClipOptions:
       max_objects: object slots.
       augmentation: strengths.
       still_motion: how still images move.
-      max_skip: of a video every k-th annotated frame is taken, k drawn from 1 to this (less where the video ends).
+      max_skip: every k-th annotated frame of a video is taken, k drawn from 1 to this (less where the video ends).
       min_pixels: an object with fewer pixels in frame 0, after cropping, is not followed.
       composite: chance that the objects of another video of the source pass over a clip of a video. Where a slot is free,
-        they are in half of the cases an object to follow too.
+        they are one more object to follow in half of the cases.
     """
 
     length: int

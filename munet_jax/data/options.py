@@ -112,6 +112,10 @@ class DataConfig(SourceConfig):
     clip_stride: int = field_of(
         6, "annotated frames from the start of a clip to the next one's; less makes clips overlap"
     )
+    clip_phase: Literal["random", "fixed"] = field_of(
+        "random",
+        "in every epoch, move the starts of a video's clips by a number drawn for video and epoch, or keep 0, stride, ...",
+    )
     max_objects: int = field_of(2, "objects of a clip that are followed, at most")
     max_skip: int = field_of(1, "take every k-th annotated frame of a video, k drawn from 1 to this for each clip")
     min_pixels: int = field_of(16, "an object with fewer pixels in a clip's first frame is not followed")
@@ -127,8 +131,12 @@ class DataConfig(SourceConfig):
         (), "names of training videos that are not trained on; train.validate_every scores them"
     )
     epoch_clips: int = field_of(0, "clips in an epoch; 0 takes as many as all parts together have")
-    threads: int = field_of(2, "batches made at the same time, in each process that makes them")
-    workers: int = field_of(0, "processes that make batches; 0 makes them in threads of the training process")
+    threads: int = field_of(
+        -1, "threads that make clips, of each worker or of the training process; -1 follows the cores"
+    )
+    workers: int = field_of(
+        -1, "processes that make clips; 0 makes them in threads of the training process, -1 follows the cores"
+    )
     on_error: Literal["stop", "skip"] = field_of(
         "stop", "at a clip that cannot be read, end the run, or take another clip, warn and count"
     )

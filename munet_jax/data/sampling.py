@@ -12,47 +12,68 @@ from munet_jax.data.clips import ClipOptions, ClipSource
 from munet_jax.data.composites import paste_objects
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.objects import pick_objects, slots_by_id
+from munet_jax.data.options import DataConfig
 from munet_jax.data.stills import Frames, StillMover
 from munet_jax.data.transforms import Matrix, draw_affine, draw_crop, jitter_colours, warp_image, warp_labels
 from munet_jax.host_types import Image, LabelMap
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import check_section
 
 Sample = dict[str, np.ndarray]
 
 CROP_TRIES = 4  # crops drawn before a clip is given up
 CLIP_TRIES = 32  # clips drawn before a source is given up
 OTHER_TRIES = 4  # clips drawn to paste the objects of, before a clip is left as it is
+PHASES = ("random", "fixed")
 
 
 class ClipIndex:
-    """All clips of a source in order, as (video, start) pairs; `start` counts the video's annotated frames.
+    """The clips of an epoch of a source in order, as (video, start) pairs; `start` counts the video's annotated frames.
 
     With `stride` 1 a clip starts at every annotated frame that has enough after it; with `stride` = `length` the clips
     do not overlap. Videos that are too short have no clips; a still image has one, whatever the length.
+
+    Phase 'fixed' has the same starts in every epoch: 0, stride, 2 * stride, ... With 'random' all starts of a video move
+    on by one number, drawn anew for every video and epoch. Those that pass the last possible start come in again at the
+    first, so that an epoch has as many clips as with 'fixed', all starts are equally likely, and at most two clips of a
+    video are closer than `stride`.
     """
 
-    def __init__(self, source: ClipSource, length: int, stride: int = 1) -> None:
-        """Counts the clips. Raises InputError if no video is long enough."""
+    def __init__(
+        self, source: ClipSource, length: int, stride: int = 1, *, phase: str = "fixed", seed: int = 0
+    ) -> None:
+        """Counts the clips; the random phases follow from `seed`. Raises InputError if no video is long enough."""
         if length < 1 or stride < 1:
             raise InputError(f"a clip has at least 1 frame and a stride of at least 1, not {length} and {stride}")
+        check_section("config.data", {"clip_phase": phase}, DataConfig)
         videos = [source.video(video) for video in range(len(source))]
         annotated = [length if video.still else len(video.annotated) for video in videos]
-        counts = [max(0, (frames - length) // stride + 1) for frames in annotated]
-        self._stride = stride
-        self._ends = list(itertools.accumulate(counts))
+        self._starts = [max(0, frames - length + 1) for frames in annotated]
+        self._stride, self._seed = stride, seed
+        # With stride 1 every start is taken anyway.
+        self._moves = phase == "random" and stride > 1
+        self._ends = list(itertools.accumulate(-(-starts // stride) for starts in self._starts))
         if not self._ends or not self._ends[-1]:
             longest = f"the longest video has {max(annotated)}" if annotated else "it has no videos"
             raise InputError(f"{source.name}: no video has {length} annotated frames ({longest}); take shorter clips")
 
     def __len__(self) -> int:
-        """The number of clips."""
+        """The number of clips in an epoch."""
         return self._ends[-1]
 
-    def __getitem__(self, index: int) -> tuple[int, int]:
-        """(video, start) of clip `index`."""
-        video = bisect.bisect_right(self._ends, index)
+    def place(self, clip: int, epoch: int) -> tuple[int, int]:
+        """(video, start) of a clip, which is numbered from 0, in an epoch."""
+        video = bisect.bisect_right(self._ends, clip)
         before = self._ends[video - 1] if video else 0
-        return video, (index - before) * self._stride
+        starts = self._starts[video]
+        phase = int(np.random.default_rng((self._seed, epoch, video)).integers(starts)) if self._moves else 0
+        return video, ((clip - before) * self._stride + phase) % starts
+
+    def draw(self, rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
+        """(video, start) of `count` clips, drawn from all epochs."""
+        clips = rng.integers(len(self), size=count).tolist()
+        epochs = rng.integers(2**32, size=count).tolist() if self._moves else [0] * count
+        return [self.place(clip, epoch) for clip, epoch in zip(clips, epochs, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +101,7 @@ def sample_clip(
     renumbered 1, 2, ... in the order of their ids; every other object is background in all frames. A clip whose
     reference shows no object after cropping is drawn again: other crops, then another start in the video, then other
     videos. A still image is moved; its objects may be put over another image, and one of that image may be added
-    (munet_jax/data/stills.py). Over a video's clip the objects of another video may be pasted (munet_jax/data/composites.py).
+    (munet_jax/data/stills.py). Objects of another video may pass over a video's clip (munet_jax/data/composites.py).
 
     Args:
       source: the videos.
@@ -158,8 +179,7 @@ def _add_other(
 ) -> tuple[Frames, int]:
     """Pastes the objects of a clip of another video, and counts the slots; the clip as it is where they would hide it."""
     index = index or ClipIndex(source, options.length)
-    for candidate in rng.integers(len(index), size=OTHER_TRIES).tolist():
-        video, start = index[candidate]
+    for video, start in index.draw(rng, OTHER_TRIES):
         if video == reference.video:
             continue
         other = _find_reference(source, video, start, rng, options, index)
@@ -198,7 +218,7 @@ def _find_reference(
             start = int(rng.integers(starts))
         else:
             index = index or ClipIndex(source, options.length)
-            video, start = index[int(rng.integers(len(index)))]
+            [(video, start)] = index.draw(rng, 1)
     raise InputError(
         f"{source.name}: {CLIP_TRIES} clips in a row show no object of {pixels} pixels at {options.size[0]} x "
         f"{options.size[1]} in their first frame; check the label maps, or lower min_pixels"

@@ -28,8 +28,8 @@ FOLDERS = {"davis": "DAVIS", "youtube_vos": "YouTube-VOS", STATIC: "static", "fo
 def create_parts(config: ConfigDict) -> list[Part]:
     """Open the training data that `config` (fields: `DataConfig`) describes, with its weights.
 
-    Of a kind with videos, `still_share` of the clips are made of single frames, moved as still images. The sets of
-    still images share their weight by their size, so that every image is seen equally often.
+    `still_share` of the clips of a kind with videos are made of single frames, moved as still images. The sets of still
+    images share their weight by their size, so that every image is seen equally often.
 
     Raises:
       InputError: unknown kind or set, data that is not there, weights or a share that make no sense.
@@ -45,7 +45,7 @@ def create_parts(config: ConfigDict) -> list[Part]:
         else:
             source, held = split_off(_open_videos(config, kind), config["held_out"])
             found += [held.video(index).name for index in range(len(held))] if held else []
-            parts += [Part(source, weight * (1 - share))] if share < 1 else []
+            parts += [Part(source, weight * (1 - share), config["clip_phase"])] if share < 1 else []
             parts += [Part(FramesAsStills(source), weight * share)] if share > 0 else []
     missing = sorted(set(config["held_out"]) - set(found))
     if missing:
@@ -54,7 +54,7 @@ def create_parts(config: ConfigDict) -> list[Part]:
 
 
 def held_out_videos(config: ConfigDict) -> ClipSource | None:
-    """The videos that `config.data.held_out` keeps from training; None where it names none. A mix has them in one kind."""
+    """The videos that `config.data.held_out` keeps from training; None where it names none. They are all of one kind of a mix."""
     for kind in _weights(config):
         if kind != STATIC and config["held_out"]:
             _, held = split_off(_open_videos(config, kind), config["held_out"])
@@ -89,7 +89,7 @@ def _open_videos(config: ConfigDict, kind: str) -> ClipSource:
 
 
 def _static_sets(config: ConfigDict) -> Sequence[StaticSource | CocoSource]:
-    """One source per folder that a set is given; several are separated by commas."""
+    """One source for each folder of a set; commas separate several."""
     sets: list[StaticSource | CocoSource] = []
     folders = [(name, folder) for name, given in config["sets"].items() for folder in given.split(",") if folder]
     for name, folder in folders:

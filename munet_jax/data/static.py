@@ -94,7 +94,6 @@ class StaticSource:
         self._stems = tuple(Path(file).stem for file in self._names)
 
     def __len__(self) -> int:
-        """The number of images."""
         return len(self._names)
 
     def video(self, index: int) -> Video:
@@ -136,7 +135,7 @@ def _find_folders(root: Path, layout: Layout) -> tuple[Path, Path, Path]:
 
 
 def _list_pairs(images: Path, masks: Path, layout: Layout) -> tuple[str, ...]:
-    """File names of the images that have a mask; both sides complete, but where the set itself is not."""
+    """File names of the images that have a mask. Raises InputError for one without the other, unless the set has such."""
     found = list_images(images, layout.image_suffixes)
     with_mask = list_images(masks, (".png",))
     if not found:

@@ -39,7 +39,7 @@ class StillMotionConfig:
     )
 
     def __post_init__(self) -> None:
-        """Raises InputError for strengths that make no sense."""
+        """Raises InputError for a strength outside its limits."""
         # With a course's bend and an object's factor, half as much again and three times as much are reached.
         limits = {"shift": 1, "rotation": 180, "scale": 0.5, "shear": 15, "own_factor": 3}
         for name, most in (limits | dict.fromkeys(("separate", "paste", "crossing"), 1)).items():

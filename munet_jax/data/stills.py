@@ -44,7 +44,6 @@ class FramesAsStills:
         self._ends = np.cumsum([len(source.video(index).annotated) for index in range(len(source))])
 
     def __len__(self) -> int:
-        """The number of annotated frames."""
         return int(self._ends[-1]) if self._ends.size else 0
 
     def video(self, index: int) -> Video:
@@ -74,7 +73,6 @@ class StillMover:
     """Makes training clips of the still images of a source."""
 
     def __init__(self, source: ClipSource, options: ClipOptions) -> None:
-        """Takes the images, and what clips are like."""
         self._source = source
         self._options = options
         self._motion = options.still_motion
@@ -130,7 +128,7 @@ class StillMover:
         return images, labels, valid
 
     def _shows(self, labels: LabelMap, slots: int) -> bool:
-        """Whether a frame's labels show enough of every object to follow."""
+        """Whether every slot has at least `min_pixels` pixels of a frame's labels."""
         pixels = np.bincount(labels.ravel(), minlength=slots + 1)
         return bool((pixels[1 : slots + 1] >= self._options.min_pixels).all())
 

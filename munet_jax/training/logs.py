@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from munet_jax.checkpoints.runs import CONFIG_FILE
 from munet_jax.data.loader import Part
+from munet_jax.data.workers import USEFUL_THREADS, Crew, choose_crew, clip_bytes
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
 from munet_jax.training.step import TrainState
@@ -29,6 +30,8 @@ from munet_jax.training.step import TrainState
 METRICS_FILE = "metrics.jsonl"
 RUNS_FILE = "runs.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
+MOST_WAIT = 0.1  # share of the time that a run waits for data, above which it says so
+WAIT_SECONDS = 20.0  # over which that share is taken
 PACKAGES = ("munet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
 
 
@@ -57,29 +60,32 @@ class MetricsLog:
         )
         self._last = (time.monotonic(), first)
         self._waited, self._skipped = 0.0, 0
+        self._wait: DataWait | None = None
 
     def __enter__(self) -> MetricsLog:
-        """Nothing to open: the file is."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close file, bar and board."""
         for opened in (self._file, self._bar, self._board):
             if opened is not None:
                 opened.close()
 
     def announce(self, config: ConfigDict, parts: Sequence[Part], state: TrainState) -> None:
-        """One line about what runs where."""
+        """Say in one line what runs where, and who makes its clips."""
         count = sum(x.size for x in jax.tree.leaves(state.params))
         batch, devices = config.train.batch_size, jax.device_count()
         total = sum(part.weight for part in parts)
         data = " + ".join(f"{part.weight / total:.0%} {part.source.name} ({len(part.source)})" for part in parts)
         processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         turns = f" in {config.train.accumulate} turns" if config.train.accumulate > 1 else ""
+        clip = clip_bytes(config.data.clip_length, tuple(config.data.size))
+        crew = choose_crew(config.data.threads, config.data.workers, clip)
+        self._wait = DataWait(crew)
         if self._file is not None:
             tqdm.write(
-                f"{count / 1e6:.2f} M parameters, {data}, batch {batch} ({batch // devices}{turns} on each of {devices} "
-                f"{jax.local_devices()[0].platform} devices{processes}), steps {self.first + 1} to {config.train.steps}",
+                f"{count / 1e6:.2f} M parameters, {data}, made by {crew}, batch {batch} ({batch // devices}{turns} on each of "
+                f"{devices} {jax.local_devices()[0].platform} devices{processes}), steps {self.first + 1} to "
+                f"{config.train.steps}",
                 file=sys.stderr,
             )
 
@@ -103,6 +109,9 @@ class MetricsLog:
         }
         if self._skipped:
             measured["skipped_clips"] = self._skipped  # since this process began
+        warning = self._wait.add(self._waited, seconds) if self._wait is not None else None
+        if warning is not None and self._file is not None:
+            tqdm.write(f"warning: step {step}: {warning}", file=sys.stderr)
         self._last, self._waited = (now, step), 0.0
         self._write(step, metrics | measured)
         self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
@@ -126,6 +135,36 @@ class MetricsLog:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+
+
+class DataWait:
+    """Whether a run waits for its data: a warning for each stretch of time in which it does."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._waited = self._seconds = 0.0
+        self._warm = self._warned = False
+
+    def add(self, waited: float, seconds: float) -> str | None:
+        """What to say after `seconds` more, of which the run spent `waited` waiting; mostly nothing.
+
+        Shares are taken over `WAIT_SECONDS` or more. The first is left out: it holds the start of the workers.
+        """
+        self._waited, self._seconds = self._waited + waited, self._seconds + seconds
+        if self._seconds < WAIT_SECONDS:
+            return None
+        share, self._waited, self._seconds = self._waited / self._seconds, 0.0, 0.0
+        new = self._warm and share > MOST_WAIT and not self._warned
+        self._warm, self._warned = True, self._warm and share > MOST_WAIT
+        return f"{share:.0%} of the time is spent waiting for data; {self._remedy()}" if new else None
+
+    def _remedy(self) -> str:
+        workers, threads, cores = self._crew
+        if not workers and threads < min(cores, USEFUL_THREADS):
+            return f"raise config.data.threads ({threads} now, {cores} cores)"
+        if workers + 1 < cores:
+            return f"raise config.data.workers ({workers} now, {cores} cores)"
+        return f"it is made by {self._crew}: give the run more cores and raise config.data.workers, or store smaller frames"
 
 
 def open_tensorboard(folder: Path, first: int) -> Any:
@@ -154,13 +193,21 @@ def write_start(config: ConfigDict, workdir: Path, first: int) -> None:
         "after_step": first,
         "git": git_hash(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "devices": [device.device_kind for device in jax.devices()],
         "processes": jax.process_count(),
         "config": json.loads(config.to_json_best_effort()),
     }
     with (workdir / RUNS_FILE).open("a") as file:
         file.write(json.dumps(start) + "\n")
+
+
+def package_version(name: str) -> str | None:
+    """The installed version; None where a package is used from a folder, without having been installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def git_hash() -> str | None:

@@ -29,21 +29,6 @@ def _sample(source, video=0, start=0, seed=0, **options) -> dict[str, np.ndarray
     return sample_clip(source, video, start, np.random.default_rng(seed), ClipOptions(**(defaults | options)))
 
 
-def test_index_lists_every_clip_once() -> None:
-    source = MemorySource([[label_map()] * frames for frames in (5, 2, 3, 0, 7)])
-    index = ClipIndex(source, 3)
-    expected = [(0, 0), (0, 1), (0, 2), (2, 0), (4, 0), (4, 1), (4, 2), (4, 3), (4, 4)]
-    assert [index[position] for position in range(len(index))] == expected
-    apart = ClipIndex(source, 3, stride=3)
-    assert [apart[position] for position in range(len(apart))] == [(0, 0), (2, 0), (4, 0), (4, 3)]
-    with pytest.raises(InputError, match="memory: no video has 8 annotated frames.*has 7"):
-        ClipIndex(source, 8)
-    with pytest.raises(InputError, match="it has no videos"):
-        ClipIndex(MemorySource([]), 1)
-    with pytest.raises(InputError, match="at least 1"):
-        ClipIndex(source, 0)
-
-
 def test_sample_without_augmentation_is_the_data() -> None:
     sample = _sample(memory_source(), video=1, start=2)
     shapes = {name: (array.shape, array.dtype.name) for name, array in sample.items()}
@@ -308,8 +293,8 @@ def test_fake_data_is_the_first_batch_again_and_again() -> None:
         ({"seed": -1}, "seed"),
         ({"seed": 2**32}, "seed"),
         ({"start_step": -1}, "start_step"),
-        ({"threads": -1}, "threads"),
-        ({"workers": -1}, "workers"),
+        ({"threads": -2}, "threads and workers are -2 and 0"),
+        ({"workers": -2}, "threads and workers are -1 and -2"),
         ({"length": 20}, "take shorter clips"),
     ],
 )

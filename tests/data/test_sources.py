@@ -89,6 +89,16 @@ def test_stills_of_videos_take_their_share(data: Path) -> None:
         create_parts(config.data)
 
 
+def test_clips_of_videos_start_where_the_config_says(data: Path) -> None:
+    config = _config(protocol1_davis, data / "DAVIS")
+    assert [part.phase for part in create_parts(config.data)] == ["random"]
+    config.data.update(clip_phase="fixed", still_share=0.5)
+    assert create_parts(config.data)[0].phase == "fixed"
+    config.data.clip_phase = "moving"
+    with pytest.raises(InputError, match="config.data.clip_phase is 'moving'"):
+        count_clips(create_parts(config.data), clip_options(config.data))
+
+
 def test_a_set_may_have_several_folders(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         make_static(tmp_path / folder, "images")

@@ -53,6 +53,7 @@ def test_a_run_validates_logs_to_tensorboard_and_keeps_the_best(tmp_path: Path) 
     options = ["--config.train.validate_every=2", f"--config.data.held_out=({names[0]!r}, {names[1]!r})"]
     result = run("train.py", *QUIET, *options, "--config.train.tensorboard=True", "--workdir", str(tmp_path))
     assert result.returncode == 0, result.stderr
+    assert ", made by 2 threads on " in result.stderr
     scores = {row["step"]: row["validation_J&F"] for row in rows(tmp_path) if "validation_J&F" in row}
     assert sorted(scores) == [2, 4, 6]
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
@@ -115,10 +116,11 @@ def test_a_run_whose_loss_is_not_finite_ends_and_keeps_its_good_checkpoint(tmp_p
 def test_sigterm_ends_a_run_with_a_checkpoint_that_goes_on(tmp_path: Path) -> None:
     long = ["--config.train.steps=4000", "--config.train.checkpoint_every=4000", "--workdir", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "train.py", *QUIET, *long], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "train.py", *QUIET, *long, "--config.data.workers=1"],
+        cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
     wait_for_lines(tmp_path, 3)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # a scheduler's reaches the worker too
     _, errors = process.communicate(timeout=120)
     assert process.returncode == EXIT_STOPPED
     assert "stopped at step" in errors
