@@ -31,9 +31,11 @@ def main(_: list[str]) -> None:
     """Evaluate the split that the config names."""
     from munet_jax.commands.scripts import read_config
     from munet_jax.evaluation.run import evaluate
-    from munet_jax.report.of_evaluation import report_drawer
+    from munet_jax.report.make import draw_evaluation, require_libraries
     from munet_jax.runtime.malloc import tune_malloc
 
+    if REPORT.value:
+        require_libraries()  # before the evaluation begins
     tune_malloc()
     config = read_config(CONFIG, DATA_ROOT.value, training=False)
     evaluate(
@@ -43,7 +45,7 @@ def main(_: list[str]) -> None:
         weights=WEIGHTS.value,
         folder=FOLDER.value,
         submission=ZIP.value,
-        report=report_drawer() if REPORT.value else None,
+        report=draw_evaluation if REPORT.value else None,
         again=AGAIN.value,
     )
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 os.environ["TQDM_DISABLE"] = "1"
 
+from munet_jax.evaluation.method_scores import score_method
 from munet_jax.evaluation.protocols import PROTOCOLS
-from munet_jax.evaluation.score import score_results
 from munet_jax.evaluation.scoring import frame_rows
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     for repeat in range(options.repeats + 1):
         for processes, times in seconds.items():
             start = time.perf_counter()
-            scored = score_results(
+            scored = score_method(
                 options.annotations, options.results, PROTOCOLS[options.protocol], processes=processes
             )
             if repeat:

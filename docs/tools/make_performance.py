@@ -1,9 +1,9 @@
-"""Makes docs/pictures/performance.jpg and its table of what benchmarks/inference.py printed.
+"""Makes docs/pictures/performance.jpg and its table from what benchmarks/inference.py printed.
 
 Command:   python docs/tools/make_performance.py RESULT.json...
 Table:     docs/pictures/performance.csv, a row for each case of the files
 
-Each panel varies one thing and keeps the others at one object, five frames in memory, 854 x 480 and the policy `every_k`.
+Each panel varies one thing. The others stay at one object, five frames in memory, 854 x 480 and the policy `every_k`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Case = dict[str, Any]
 
 
 def main() -> int:
-    """Write both; the exit code."""
+    """Writes the table and the picture; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", help="what benchmarks/inference.py printed")
     options = parser.parse_args()
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def write_table(path: Path, cases: Iterable[Case]) -> None:
-    """A row for each case."""
+    """Writes a CSV table with a row for each case."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -60,7 +60,7 @@ def write_table(path: Path, cases: Iterable[Case]) -> None:
 
 
 def draw(runs: Sequence[Sequence[Case]]) -> Figure:
-    """Seconds a frame by objects, by frames in memory and by megapixels."""
+    """Draws seconds a frame by objects, by frames in memory and by megapixels."""
     panels = {
         "objects": lines(runs, "objects", ("every_k",)),
         "frames in memory": lines(runs, "memory", tuple(POLICIES)),
@@ -70,9 +70,9 @@ def draw(runs: Sequence[Sequence[Case]]) -> Figure:
 
 
 def lines(runs: Sequence[Sequence[Case]], varied: str, policies: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """By network and policy the points (varied, seconds) of the cases that are otherwise usual, in order.
+    """By network and policy, the points (varied, seconds) of the cases that are otherwise usual, in order.
 
-    A line is of one run, the first that has two of its points: the machine differs from run to run.
+    All points of a line are from one run, the first that has two of them: the machine differs from run to run.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for run in runs:
@@ -83,7 +83,7 @@ def lines(runs: Sequence[Sequence[Case]], varied: str, policies: Sequence[str]) 
 
 
 def lines_of(run: Sequence[Case], varied: str, policies: Sequence[str]) -> dict[str, dict[float, float]]:
-    """The same of one run, whatever their number."""
+    """The points of one run by line, however few they are."""
     found: dict[str, dict[float, float]] = {}
     for case in run:
         usual = all(case[name] == value for name, value in USUAL.items() if name != varied)
@@ -94,7 +94,7 @@ def lines_of(run: Sequence[Case], varied: str, policies: Sequence[str]) -> dict[
 
 
 def megapixels(size: str) -> float:
-    """Of 'WIDTHxHEIGHT'."""
+    """How many megapixels 'WIDTHxHEIGHT' has."""
     width, height = map(int, size.split("x"))
     return width * height / 1e6
 

@@ -1,4 +1,4 @@
-"""Makes docs/pictures of synthetic videos: the figures of `munet report`, drawn with a trained quickstart network.
+"""Makes docs/pictures: the figures of `munet report` for synthetic videos and a trained quickstart network.
 
 Command:   python docs/tools/make_pictures.py runs/quickstart
 Data:      none; the videos are those that configs/quickstart.py scores
@@ -30,7 +30,7 @@ KINDS = ("iou", "strips", "motion", "matching")
 
 
 def main() -> int:
-    """Draw them; the exit code."""
+    """Draws the pictures; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workdir", type=Path, help="a finished run of configs/quickstart.py")
     options = parser.parse_args()
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def keep(figure: Path, target: Path) -> None:
-    """A figure at the width of a page; noise makes frames large as PNG."""
+    """Saves a figure at the width of a page, as JPEG: noise makes frames large as PNG."""
     with PIL.Image.open(figure) as image:
         shown = image.convert("RGB")
     if shown.width > WIDTH:
@@ -69,7 +69,7 @@ def keep(figure: Path, target: Path) -> None:
 
 
 def write_trees(config: ConfigDict, folder: Path) -> str:
-    """The scored videos as folders of frames, label maps, and copies of the first one; the name of the one to keep."""
+    """Writes the scored videos as folders of frames, of label maps, and of copies of the first one; gives the name of VIDEO."""
     source = create_source(config.evaluation)
     for index in range(len(source)):
         video = source.video(index)

@@ -1,10 +1,10 @@
-"""Makes docs/results.md of docs/tables: the prose of results_template.md with the tables in place of `{{name}}`.
+"""Makes docs/results.md from docs/tables: the prose of results_template.md with tables in place of `{{name}}`.
 
 Command:   python docs/tools/make_results.py            writes docs/results.md
            python docs/tools/make_results.py --check    exits with 1 if it is not what this makes
 Tables:    davis2017_val, youtube_vos2018_val, ablation: the paper's, in percent, never corrected
-           measured_full_size: this project's, of the same protocols, in [0, 1] as in results.json; blank is not measured
-           measured_*: its other runs
+           measured_full_size: this project's by those protocols, in [0, 1] as in results.json; a blank is not measured
+           measured_*: this project's other runs
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Row = Mapping[str, str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check the page; the exit code."""
+    """Writes or checks the page; gives the exit code."""
     parser = argparse.ArgumentParser(description="Make docs/results.md of docs/tables.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is out of date")
     options = parser.parse_args(arguments)
@@ -74,7 +74,7 @@ def make_page(tables: Path = TABLES) -> str:
 
 
 def measured_table(tables: Path, name: str) -> str:
-    """A table of this project's runs as it lies in its file, configs in code."""
+    """A table of this project's runs as its file has it, with configs set as code."""
     rows = read_table(tables / f"{name}.csv")
     return markdown(
         list(rows[0]), [[code(cell) if key == "config" else cell for key, cell in row.items()] for row in rows]
@@ -82,7 +82,7 @@ def measured_table(tables: Path, name: str) -> str:
 
 
 def paper_table(tables: Path, name: str) -> str:
-    """A table of the paper, this project's row below each of the rows that one of its configs stands for."""
+    """A table of the paper. Below a row that one of this project's configs reproduces stands this project's row."""
     rows = read_table(tables / f"{name}.csv")
     flags = {(flag.row, flag.column): flag for flag in check_table(rows)}
     letters = dict(zip(flags, "abcdefghijklmnopqrstuvwxyz", strict=False))
@@ -102,14 +102,14 @@ def paper_table(tables: Path, name: str) -> str:
 
 
 def cell_of_paper(row: Row, column: str) -> str:
-    """A cell as the paper has it; a number that it does not give is a dash."""
+    """A cell as the paper has it, with a dash for a number that the paper does not give."""
     if column == "method":
         return row["method"] + row["mark"].replace("*", "\\*")
     return row[column] or ("" if column in ("S", "Y", "O") else "–")
 
 
 def our_cells(columns: Sequence[str], config: str, measured: Mapping[str, Row], total: str) -> list[str]:
-    """This project's row for one of the paper's, in percent."""
+    """This project's row below one of the paper, in percent."""
     own = measured.get(config, {})
     cells = []
     for column in columns:
@@ -130,7 +130,7 @@ def percent(text: str) -> str:
 
 
 def delta(own: Row, first: Row) -> str:
-    """How far a row of the ablation is above row a."""
+    """How far a row of the ablation is above row a, in percent."""
     if own == first or not own.get("J&F") or not first.get("J&F"):
         return ""
     return f"{100 * (Decimal(own['J&F']) - Decimal(first['J&F'])):+.1f}"
@@ -146,12 +146,12 @@ def describe_flag(row: Row, flag: Flag) -> str:
 
 
 def code(text: str) -> str:
-    """Text in Markdown's code quotes, nothing as nothing."""
+    """Text in Markdown's code quotes; no text stays no text."""
     return f"`{text}`" if text else ""
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """A Markdown table of these heads and rows; bars in cells are escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

@@ -6,8 +6,8 @@ Data:      none; the videos whose motion is known are made from a seed
 Writes:    docs/tables/measured_motion_synthetic.csv, with --davis measured_motion_real.csv too, and
            docs/pictures/risk_coverage.jpg; with --out DIR all of them to DIR
 
-A displacement is compared with the true one, or on real videos with that of the frame before against the frame. The areas
-are those below the mean error of the most certain share of the pixels (munet_jax/evaluation/motion_quality.py).
+A displacement is compared with the true one. On real videos it is compared with the displacement back from the frame
+before. The areas lie below the mean error of the most certain share of the pixels (munet_jax/evaluation/motion_quality.py).
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def _videos(speed: float, camera: float) -> SyntheticConfig:
 
 SETTINGS = {"slow": _videos(0.008, 0.003), "moderate": _videos(0.02, 0.006), "fast": _videos(0.05, 0.015)}
 DRAWN = "moderate"  # whose curve is kept
-EVERY = 10  # of a real video's pairs, one in so many
-GRID = 4  # of a real frame's pixels, one in so many along each axis: the maps come from cells of 16 pixels or more
+EVERY = 10  # one of so many pairs of frames of a real video is measured
+GRID = 4  # one of so many pixels of a real frame along each axis: maps come from cells of 16 pixels or more
 CLOSE = 4.0  # pixels; a round trip that ends nearer to its start counts as consistent
 
 Network: TypeAlias = tuple[Any, Any, Any]  # as munet_jax.load gives it
@@ -89,7 +89,7 @@ class Curves(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write and draw; the exit code."""
+    """Measures, writes and draws; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", help="a shipped network's name, a file of weights, or a finished run's folder")
     parser.add_argument("--davis", type=Path, metavar="DIR", help="a DAVIS tree; of its 2016 val split unless --list")
@@ -125,7 +125,7 @@ def open_davis(root: Path, names: Path | None) -> ClipSource:
 
 
 def measure_synthetic(network: Network, settings: Mapping[str, SyntheticConfig]) -> tuple[Table, dict[str, Curves]]:
-    """The table of videos whose motion is known, of the pixels that the frame before shows too.
+    """Measures videos whose motion is known, at the pixels that the frame before shows too.
 
     Args:
       network: as `munet_jax.load` gives it.
@@ -151,7 +151,7 @@ def measure_synthetic(network: Network, settings: Mapping[str, SyntheticConfig])
 
 
 def accuracy(seen: Seen, truth: Values, where: Values) -> dict[str, str]:
-    """Cells about the displacement, against the true one [h, w, 2] at the pixels of `where` [h, w]."""
+    """Cells that compare the displacement with the true one [h, w, 2], at the pixels of `where` [h, w]."""
     errors = endpoint_errors(seen.displacement, truth)[where]
     lengths = endpoint_errors(np.zeros_like(truth), truth)[where]
     related = correlation(seen.displacement, truth, where)
@@ -166,14 +166,14 @@ def accuracy(seen: Seen, truth: Values, where: Values) -> dict[str, str]:
 
 
 def measure_real(network: Network, source: ClipSource, every: int = EVERY) -> Table:
-    """The table of videos whose motion nobody knows: how far from its start a pixel ends up, there and back.
+    """Measures videos whose motion nobody knows: how far from its start a pixel ends up, there and back.
 
     A network that sees no motion anywhere brings every pixel back, so the displacement's length stands beside it.
 
     Args:
       network: as `munet_jax.load` gives it.
       source: annotated videos.
-      every: of a video's pairs of frames, one in so many is taken.
+      every: takes one of so many pairs of frames of a video.
 
     Returns:
       Two rows, of all pixels and of the objects' alone.
@@ -217,7 +217,7 @@ def flattened(seen: Seen, grid: int) -> Seen:
 
 
 def stack(maps: Iterator[Seen]) -> Seen:
-    """Maps of one width, one below the other."""
+    """Lays maps of one width below one another."""
     return Seen(*map(np.concatenate, zip(*maps, strict=True)))
 
 
@@ -227,13 +227,13 @@ def parts(seen: Seen, counted: Values) -> dict[str, Values]:
 
 
 def areas(curve: RiskCoverage) -> dict[str, str]:
-    """Three cells, in pixels."""
+    """The cells of the three areas, in pixels: by certainty, in the best order, in a random one."""
     shown = {"by certainty": curve.area, "best order": curve.oracle, "random order": curve.random}
     return {f"area {name} (px)": number(value) for name, value in shown.items()}
 
 
 def median(values: Values) -> float:
-    """Of those that are numbers; NaN where none is."""
+    """The median of the values that are not NaN; NaN where none is left."""
     known = values[~np.isnan(values)]
     return float(np.median(known)) if known.size else math.nan
 
@@ -244,7 +244,7 @@ def number(value: float) -> str:
 
 
 def write_table(path: Path, rows: Table) -> None:
-    """Rows with the same columns as CSV."""
+    """Writes rows that have equal columns as CSV."""
     with (
         writing_to(path.parent),
         atomic_path(path) as temporary,
@@ -257,7 +257,7 @@ def write_table(path: Path, rows: Table) -> None:
 
 
 def draw(stem: Path, drawn: Curves) -> None:
-    """The mean error of the most certain share of the pixels, beside the best and a random order, as stem.jpg."""
+    """Draws the mean error of the most certain share of the pixels beside the best and a random order, as stem.jpg."""
     model, oracle = drawn
     series = {
         "most certain first": model.risk.tolist(),

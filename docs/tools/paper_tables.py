@@ -37,7 +37,7 @@ class Flag(NamedTuple):
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a table, by column; cells stay the text that they are, and a blank one is ''.
+    """The rows of a table, by column; cells stay text, and a blank one is ''.
 
     Raises:
       InputError: there is no such file, it is no table with rows, or a cell of `NUMBERS` is no number.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from munet_jax.commands.problems import EXIT_PROBLEMS, tell
 from munet_jax.commands.score import add_truth, score_folder
-from munet_jax.evaluation.results_files import name_and_path
+from munet_jax.evaluation.results_json import name_and_path
 from munet_jax.runtime.atomic_files import writing_to
 from munet_jax.runtime.errors import InputError
 
@@ -65,9 +66,10 @@ def pixel(text: str) -> tuple[int, int]:
 
 def run_report(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet report`."""
-    from munet_jax.evaluation.scoring import frame_rows
-    from munet_jax.report.make import ReportOptions, make_report, read_attributes, require_libraries
-    from munet_jax.report.sequences import mean_scores, sequences_in_trees
+    from munet_jax.data.trees import some_labelled
+    from munet_jax.evaluation.scoring import frame_means, frame_rows
+    from munet_jax.report.make import make_report, require_libraries
+    from munet_jax.report.sequences import report_sequences
 
     require_libraries()
     if options.pixel is not None and options.weights is None:
@@ -84,18 +86,42 @@ def run_report(options: argparse.Namespace, _: Sequence[str]) -> int:
         if scored.problems:
             return tell(scored.problems)
         extra += len(scored.extra)
-        methods[name], scores[name] = scored.results, mean_scores(frame_rows(scored.scores))
+        methods[name], scores[name] = scored.results, frame_means(frame_rows(scored.scores))
     names = list(next(iter(methods.values()))["sequences"])
-    sequences = sequences_in_trees(names, options.frames, options.annotations, folders, scores)
-    how = ReportOptions(
-        formats=tuple(options.formats), page_frames=options.page_frames, attributes=attributes, pixel=options.pixel
-    )
+    sequences = report_sequences(some_labelled(names, options.frames, options.annotations), folders, scores)
     notes = (f"protocol {options.protocol}", f"annotations: {options.annotations}")
     with writing_to(options.out):
-        paths = make_report(sequences, methods, options.out, how, title=options.title, notes=notes, maps=maps)
+        paths = make_report(
+            sequences,
+            methods,
+            options.out,
+            title=options.title,
+            notes=notes,
+            maps=maps,
+            formats=options.formats,
+            most_frames=options.page_frames,
+            attributes=attributes,
+            pixel=options.pixel,
+        )
     print(f"page:     {paths[0]}")
     print(f"figures:  {len(paths) - 1} files in {options.out}")
     return EXIT_PROBLEMS if extra else 0
+
+
+def read_attributes(path: Path) -> dict[str, list[str]]:
+    """Attributes by sequence of a JSON file, {"sequence": ["attribute", ...]}.
+
+    Raises:
+      InputError: the file cannot be read or has another form.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); check the name and the file") from error
+    lists = list(content.values()) if isinstance(content, dict) else [None]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+        raise InputError(f'{path}: should hold {{"sequence": ["attribute", ...]}}')
+    return content
 
 
 def name_folders(given: Sequence[str]) -> dict[str, Path]:

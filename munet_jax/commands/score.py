@@ -15,7 +15,7 @@ from munet_jax.runtime.atomic_files import writing_to
 from munet_jax.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from munet_jax.evaluation.score import Scored
+    from munet_jax.evaluation.method_scores import MethodScores
 
 
 def add(commands: Any) -> None:
@@ -88,7 +88,7 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
 
 def run_score(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet score`."""
-    from munet_jax.evaluation.score import table, write_scores
+    from munet_jax.evaluation.method_scores import table, write_scores
 
     folder = options.out or options.results
     if not options.results.is_dir():
@@ -105,14 +105,14 @@ def run_score(options: argparse.Namespace, _: Sequence[str]) -> int:
     return EXIT_PROBLEMS if scored.extra else 0
 
 
-def score_folder(options: argparse.Namespace, folder: Path) -> Scored:
+def score_folder(options: argparse.Namespace, folder: Path) -> MethodScores:
     """The scores of one method, by the options of `add_truth`; what is extra, and notes, on stderr."""
     from munet_jax.data.davis import video_names
-    from munet_jax.evaluation.score import score_results
+    from munet_jax.evaluation.method_scores import score_method
 
     if options.protocol != YOUTUBE_VOS.name and (options.meta or options.train_meta):
         raise InputError(f"--meta and --train-meta are of {YOUTUBE_VOS.name}; leave them out, or choose that protocol")
-    scored = score_results(
+    scored = score_method(
         options.annotations,
         folder,
         PROTOCOLS[options.protocol],

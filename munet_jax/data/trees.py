@@ -139,6 +139,20 @@ def list_video(
     return VideoFiles(video, frames, tuple(path.suffix for path in images.values()), masks)
 
 
+def some_labelled(names: Sequence[str], frames: Path, masks: Path) -> TreeSource:
+    """Videos to look at, in one folder each below `frames` and `masks`: any frame may lack its label map.
+
+    Raises:
+      InputError: a video has no frames.
+    """
+    videos = []
+    for name in names:
+        images, labelled = _list_frames(name, frames / name, frozenset(), True), list_images(masks / name, (".png",))
+        video = Video(name, tuple(images), tuple(index for index, frame in enumerate(images) if frame in labelled))
+        videos.append(VideoFiles(video, frames / name, tuple(path.suffix for path in images.values()), masks / name))
+    return TreeSource(frames.name, videos)
+
+
 def _list_frames(name: str, folder: Path, listed: Set[str], all_frames: bool) -> dict[str, Path]:
     """{frame name: path}, in order."""
     if not folder.is_dir():

@@ -1,7 +1,7 @@
-"""Compare runs that were scored on the same videos: paired differences, and whether they are more than noise.
+"""Compares runs that were scored on the same videos: paired differences, and whether they are more than noise.
 
 The interval is a percentile bootstrap (Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979) over whole
-sequences. It is about which videos were scored; how much another training seed changes a result is not in it.
+sequences. It says what another choice of videos would change, and nothing about another training seed.
 """
 
 from __future__ import annotations
@@ -15,22 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from munet_jax.data.images import natural_key
-from munet_jax.evaluation.results_files import check_comparable, is_number, name_and_path, read_results
-from munet_jax.evaluation.scoring import write_results
+from munet_jax.evaluation.results_json import (
+    check_comparable,
+    is_number,
+    name_and_path,
+    read_results,
+    write_results,
+)
 from munet_jax.runtime.errors import InputError
-
-__all__ = [
-    "Comparison",
-    "Pair",
-    "RunComparison",
-    "SequenceComparison",
-    "as_json",
-    "compare",
-    "describe",
-    "read_results",
-    "run_compare",
-    "verdict",
-]
 
 FEW_SEQUENCES = 10
 """Below this many sequences a bootstrap interval is known to be too narrow; reports say so."""
@@ -42,20 +34,20 @@ _NONE = "–"
 
 
 class Pair(NamedTuple):
-    """One number of both runs; NaN where there is none. `value` is that of the run that is compared."""
+    """A metric of the baseline and (`value`) of the run that is compared with it; NaN where a run has no number."""
 
     baseline: float
     value: float
 
     @property
     def difference(self) -> float:
-        """What the run has more than the baseline."""
+        """How far the run is above the baseline."""
         return _clean(self.value - self.baseline)
 
 
 @dataclasses.dataclass(frozen=True)
 class SequenceComparison:
-    """One sequence: the mean over the objects that both runs have a number for, and every object by its id."""
+    """One sequence: every object by its id, and the mean over those for which both runs have a number."""
 
     mean: Pair
     objects: Mapping[str, Pair]
@@ -67,7 +59,7 @@ class RunComparison:
 
     Attributes:
       name: of the run.
-      mean: over the objects that both runs have a number for, as DAVIS averages; not over sequences.
+      mean: over all objects for which both runs have a number, as DAVIS averages; not over sequences.
       low, high: the bootstrap interval of `mean.difference`; NaN for fewer than two sequences.
       sequences: by name, in natural order.
     """
@@ -85,19 +77,19 @@ class RunComparison:
 
     @property
     def left_out(self) -> int:
-        """Objects that have no number in one of the runs, or in both."""
+        """How many objects lack a number in one of the runs, or in both."""
         return sum(len(s.objects) for s in self.sequences.values()) - self.compared[0]
 
     @property
     def compared(self) -> tuple[int, int]:
-        """How many objects of how many sequences the difference is of."""
+        """How many objects, of how many sequences, the difference is the mean of."""
         counts = [len(_whole(s.objects.values())) for s in self.sequences.values()]
         return sum(counts), sum(count > 0 for count in counts)
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Every other run against the first, `baseline`; the rest is what `compare` was asked for."""
+    """Every other run against the first, `baseline`, and the options of `compare`."""
 
     baseline: str
     metric: str
@@ -115,7 +107,7 @@ def compare(
     seed: int = 0,
     confidence: float | int = 0.95,
 ) -> Comparison:
-    """Compare every run with the first, object by object, and say how sure the mean difference is.
+    """Compares every run with the first, object by object, and says how sure the mean difference is.
 
     Args:
       runs: results by the runs' names, each of the form of `read_results`; the first is the baseline.
@@ -241,7 +233,7 @@ def _value(scores: Mapping[str, Any], metric: str) -> float:
 
 
 def _whole(pairs: Iterable[Pair]) -> list[Pair]:
-    """Those with both numbers."""
+    """The pairs in which both runs have a number."""
     return [pair for pair in pairs if not math.isnan(pair.difference)]
 
 
@@ -275,7 +267,7 @@ def _interval(
 
 
 def _clean(difference: float) -> float:
-    """Without what floating point leaves behind, so that runs that are level differ by 0 and not by 1e-17."""
+    """Drops what floating point leaves behind: level runs differ by 0, not by 1e-17."""
     return round(float(difference), 12) + 0.0  # -0.0 becomes 0.0
 
 
@@ -313,14 +305,14 @@ def _describe_run(comparison: Comparison, run: RunComparison, objects: bool) -> 
 
 
 def _cells(pair: Pair, digits: int) -> tuple[str, str, str]:
-    """Both numbers and the difference, each by itself, as text."""
+    """Three cells: both numbers and their difference, each rounded by itself."""
     difference = _NONE if math.isnan(pair.difference) else f"{pair.difference:+z.{digits}f}"
     baseline, value = (_NONE if math.isnan(v) else f"{v:z.{digits}f}" for v in pair)
     return baseline, value, difference
 
 
 def _digits(*values: float) -> int:
-    """Three, or as many as keep numbers that are not 0 from being shown as 0, up to the six of a results.json."""
+    """How many digits to show: three, or more where a number would look like 0, up to the six of a results.json."""
     return next((digits for digits in (3, 4, 5) if all(round(v, digits) or not v for v in values)), 6)
 
 

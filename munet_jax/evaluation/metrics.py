@@ -94,7 +94,7 @@ def statistics(values: Scores) -> Statistics:
       InputError: there is no frame.
     """
     if not values.size:
-        raise InputError("no frame to take statistics of")
+        raise InputError("there is no frame to take statistics of")
     edges = (np.round(np.linspace(1, len(values), 5) + 1e-10) - 1).astype(int)
     scored = values[~np.isnan(values)]
     return Statistics(
@@ -113,7 +113,7 @@ def objects_in(labels: UInt8[np.ndarray, "_ _"], *, ignore: int | None = IGNORE)
 
 
 def object_scores(annotation: LabelMap, segmentation: LabelMap, object_id: int) -> tuple[float, float]:
-    """J and F of one object in one frame, in one go; label maps uint8 [h, w] of the same size."""
+    """J and F of one object in one frame; label maps uint8 [h, w] of equal size. Faster than one measure after the other."""
     codes = _crop(np.equal(annotation, object_id), np.equal(segmentation, object_id))
     return _region_similarity(codes), _boundary_accuracy(codes, _radius(annotation.shape, TOLERANCE))
 
@@ -121,9 +121,11 @@ def object_scores(annotation: LabelMap, segmentation: LabelMap, object_id: int) 
 def _per_frame(
     measure: Callable[[np.ndarray, np.ndarray], float], annotation: np.ndarray, segmentation: np.ndarray
 ) -> float | Scores:
-    """Check shapes, make masks bool, and measure one frame or each of several."""
+    """Checks shapes, makes masks bool, and measures one frame or each of several."""
     if annotation.shape != segmentation.shape:
-        raise InputError(f"annotation is {list(annotation.shape)} but segmentation is {list(segmentation.shape)}")
+        raise InputError(
+            f"annotation is {list(annotation.shape)} but segmentation is {list(segmentation.shape)}; give equal sizes"
+        )
     if annotation.ndim not in (2, 3):
         raise InputError(f"masks must be [h, w] or [t, h, w], not {list(annotation.shape)}")
     if annotation.ndim == 2:
@@ -137,7 +139,7 @@ def _as_bool(mask: np.ndarray) -> np.ndarray:
 
 
 def _radius(shape: tuple[int, ...], tolerance: float | int) -> float | int:
-    """In pixels."""
+    """The tolerance in pixels, for a frame of this shape."""
     return tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*shape))
 
 

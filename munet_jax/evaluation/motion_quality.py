@@ -1,4 +1,4 @@
-"""How good a displacement is, and whether the certainty beside it tells where it is wrong.
+"""Judges a displacement: how good it is, and whether the certainty beside it tells where it is wrong.
 
 Displacements are backward motion, (dx, dy) in pixels: what is at x in frame t was at x + displacement in frame t-1. The
 MU-Layer's 'uncertainty' is high where the match is sure, so it is passed as it is for `certainty`.
@@ -54,7 +54,7 @@ def correlation(displacement: Motion, truth: Motion, where: BinaryMask) -> float
       where: bool [h, w], the places that count.
 
     Returns:
-      In [-1, 1]; None where it is not defined: without a place, or where either is the same at all of them.
+      In [-1, 1]; None where it is not defined: no place counts, or a displacement is equal at all of them.
 
     Raises:
       InputError: a displacement that counts is not finite.
@@ -73,7 +73,7 @@ def correlation(displacement: Motion, truth: Motion, where: BinaryMask) -> float
 def round_trip_errors(forward: Motion, backward: Motion) -> ErrorMap:
     """How far from its start a pixel of frame t ends up on its way to frame t-1 and back, in pixels.
 
-    Needs no truth, but says less than one: motion that is 0 everywhere always comes back.
+    No true motion is needed, but less is said: motion that is 0 everywhere always comes back.
 
     Args:
       forward: displacement of frame t against frame t-1, [h, w, 2].
@@ -96,7 +96,7 @@ def round_trip_errors(forward: Motion, backward: Motion) -> ErrorMap:
 def risk_coverage(
     certainty: Float[np.ndarray, " n"], errors: Float[np.ndarray, " n"], *, points: int = POINTS
 ) -> RiskCoverage:
-    """Whether errors are small where certainty is high: leave out the least certain places, and see what is left.
+    """Whether errors are small where certainty is high: the errors that are left without the least certain places.
 
     Places of the same certainty have no order; each counts as their mean, what a random order among them gives on average.
 

@@ -1,4 +1,4 @@
-"""Pictures of an evaluated video: a strip of masks, an animation, and what the MU-Layer and MSAM saw."""
+"""Draws an evaluated video: a strip of masks, an animation, and what the MU-Layer and MSAM saw."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def middle_frame(frames: int) -> int:
 def draw_pictures(
     source: ClipSource, index: int, masks: Path, folder: Path, network: tuple[MUNet, Any, ConfigDict]
 ) -> list[Path]:
-    """Draw one video from its written masks.
+    """Draws one video from its written masks.
 
     Args:
       source: the videos.
-      index: which of them.
-      masks: folder of all videos' masks.
-      folder: where pictures/ is made.
-      network: model, variables and config, for what it sees in the middle frame.
+      index: of the video.
+      masks: the folder of all videos' masks.
+      folder: gets pictures/.
+      network: model, variables and config; draws what it sees in the middle frame.
 
     Returns:
       The pictures' paths.
@@ -62,7 +62,7 @@ def draw_pictures(
 
 
 def draw_strip(path: Path, shown: Sequence[tuple[Image, LabelMap, str]]) -> None:
-    """Frames, label maps and names of the frames of `strip_frames`, side by side."""
+    """Draws the frames of `strip_frames` side by side; each is given as frame, label map and name."""
     overlays = [overlay_labels(frame, labels) for frame, labels, _ in shown]
     captions = [f"{share:.0%}, frame {name}" for share, (_, _, name) in zip(STRIP_SHARES, shown, strict=True)]
     save_png(path, strip(overlays, captions))
@@ -71,6 +71,6 @@ def draw_strip(path: Path, shown: Sequence[tuple[Image, LabelMap, str]]) -> None
 def draw_motion(
     path: Path, network: tuple[MUNet, Any, ConfigDict], before: Image, frame: Image, labels: LabelMap
 ) -> None:
-    """What the network (model, variables, config) sees between two frames."""
+    """Draws what the network (model, variables, config) sees between two frames."""
     maps = motion_maps(*network, before, frame)
     save_png(path, motion_figure(frame, maps.uncertainty, maps.displacement, maps.attention, labels=labels))

@@ -16,10 +16,10 @@ class Protocol(NamedTuple):
 
     Attributes:
       name: as on the command line and in results.json.
-      ends_alone: only the objects of the first frame count, and its first and last frame are left out for all of them; else
-        an object counts from the frame after the one that it is given in, up to the last.
-      merge_objects: everything that is not 0 is one object. As the files of DAVIS-2016 hold 0 and 255, 255 is object there.
-      every_frame: every frame has an annotation, so a result of another frame is a mistake.
+      ends_alone: whether only the objects of the first frame count, in all frames but the first and the last. Otherwise an
+        object counts from the frame after the one that gives it up to the last.
+      merge_objects: whether everything that is not 0 is one object. The files of DAVIS-2016 hold 0 and 255, so 255 is too.
+      every_frame: whether every frame has an annotation; a result of another frame is then a mistake.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Protocol(NamedTuple):
     every_frame: bool = False
 
     def scored_frames(self, count: int) -> range:
-        """Indices of the frames of which results are looked at, of `count` annotated ones: the first is given."""
+        """Indices of those of `count` annotated frames whose results are scored; the first frame is given."""
         return range(1, count - int(self.ends_alone))
 
 
@@ -43,16 +43,17 @@ PROTOCOLS = {protocol.name: protocol for protocol in (DAVIS2017, DAVIS2016, YOUT
 def objects_of(
     annotated: Sequence[Iterable[int]], protocol: Protocol, first_frames: Mapping[int, int] | None = None
 ) -> dict[int, int]:
-    """The objects to score, and the index of the frame that each is given in.
+    """The objects to score, and the index of the frame that gives each.
 
     DAVIS-2017 has the objects 1 to the highest id of the first frame, those that no frame shows among them, as its own
     evaluation code does.
 
     Args:
-      annotated: the ids of every annotated frame's label map, without 0 and 255. (Frames that no object can be given in may
-        be left empty.)
+      annotated: the ids of every annotated frame's label map, without 0 and 255. A frame that can give no object may be
+        left empty.
       protocol: the rules.
-      first_frames: where the data says in which frame each object is given; otherwise it is the first that shows it.
+      first_frames: by object id, the index of the frame that gives it, where the data says so. Otherwise that is the first
+        frame that shows it.
 
     Raises:
       InputError: there is no object.
@@ -69,5 +70,7 @@ def objects_of(
             for identity in ids:
                 found.setdefault(identity, index)
     if not found:
-        raise InputError("there is no object to score: no annotation that could give one shows any")
+        raise InputError(
+            "there is no object to score: no annotation that could give one shows any; check the label maps"
+        )
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""Evaluation of a split: segment its videos, score the masks, draw pictures, and pack a submission where one is wanted."""
+"""Evaluates a trained network: segments a split, scores the masks, draws pictures, and packs a submission if asked to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,15 @@ from munet_jax.data.sources import create_source
 from munet_jax.evaluation.pictures import FOLDER as PICTURES
 from munet_jax.evaluation.pictures import draw_pictures
 from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
-from munet_jax.evaluation.score import RESULTS_FILE, YOUTUBE_VOS_MEASURES, seen_categories
+from munet_jax.evaluation.results_json import EVALUATION_FOLDER, RESULTS_FILE, write_results
 from munet_jax.evaluation.scoring import (
+    SEEN_MEASURES,
     SequenceScore,
+    brief,
     frame_rows,
     score_sequence,
     seen_and_unseen,
     summarise,
-    write_results,
 )
 from munet_jax.evaluation.split import DONE, MASKS, GivenObjects, segment_split, speed
 from munet_jax.evaluation.submission import SUBMISSION_FILE, layout_of, write_submission
@@ -41,7 +42,7 @@ from munet_jax.models import MUNet, create_model
 from munet_jax.runtime.atomic_files import atomic_path, exclusive, writing_to
 from munet_jax.runtime.errors import InputError
 
-FOLDER, REPORT = "evaluation", "report"
+REPORT = "report"
 MADE_WITH = ".made_with.json"
 SCORING_THREADS = 4
 DrawReport = Callable[[ClipSource, Mapping[str, Any], Path, tuple[MUNet, Any, ConfigDict]], Path]
@@ -53,26 +54,26 @@ def evaluate(
     *,
     step: int | str = NEWEST,
     weights: str = "",
-    folder: str = FOLDER,
+    folder: str = EVALUATION_FOLDER,
     submission: bool = False,
     report: DrawReport | None = None,
     again: bool = False,
 ) -> dict[str, Any]:
-    """Segment the split of `config.evaluation` with a trained model, score it, and leave everything in the workdir.
+    """Segments the split of `config.evaluation` with a trained model, and scores it.
 
-    Writes workdir/<folder>/: masks/<video>/<frame>.png, results.json, and pictures of some videos; with `submission` also
-    submission.zip, with `report` also report/. What another checkpoint or config left there is
-    removed. A split whose masks are not public has no scores: results.json then says so.
+    Writes to workdir/<folder>/: masks/<video>/<frame>.png, results.json, pictures of some videos, with `submission` also
+    submission.zip, and with `report` also report/. What another checkpoint or config left there is removed. A split whose
+    masks are not public has no scores; results.json then says so.
 
     Args:
       config: a config of configs/, the one that trained the model.
       workdir: a training run; with `weights` any folder.
       step: of the checkpoint, or 'newest' or 'best'.
-      weights: a shipped name, such as 'lite', or a file of weights, in place of a checkpoint; `config.model` is then not used.
+      weights: a shipped name, such as 'lite', or a file of weights. It replaces the checkpoint, and its network `config.model`.
       folder: of the workdir, for the results.
-      submission: whether to pack the masks as the benchmark's server wants them.
-      report: draws figures and a page of all videos from source, results, folder and network; gives the page's path.
-      again: segment videos again that an earlier call with the same checkpoint and config finished.
+      submission: whether to pack the masks as the benchmark's server takes them.
+      report: draws figures and a page of all videos from source, results, folder and network, and gives the page's path.
+      again: whether to segment videos again that an earlier call with an equal checkpoint and config finished.
 
     Returns:
       The content of results.json.
@@ -113,7 +114,7 @@ def evaluate(
 
 
 def with_model(config: ConfigDict, trained: ConfigDict) -> ConfigDict:
-    """`config` with the network of another one."""
+    """A copy of `config` with the network of `trained`."""
     config = config.copy_and_resolve_references()
     with config.unlocked():
         del config["model"]
@@ -122,9 +123,7 @@ def with_model(config: ConfigDict, trained: ConfigDict) -> ConfigDict:
 
 
 def fingerprint(config: ConfigDict, variables: Any, source: ClipSource) -> str:
-    """What masks depend on, as text: parameters, network, inference, data with the masks that are given, this package's
-    version.
-    """
+    """What masks depend on, as text: version of this package, network, parameters, inference, data, and masks that are given."""
     checksum = 0
     for leaf in jax.tree.leaves(variables):
         checksum = zlib.crc32(np.asarray(leaf).tobytes(), checksum)
@@ -139,7 +138,7 @@ def fingerprint(config: ConfigDict, variables: Any, source: ClipSource) -> str:
 
 
 def clear(folder: Path, made_with: str, again: bool) -> None:
-    """Remove what a call with something else left, so that nothing old stands beside something new."""
+    """Removes what a call with another fingerprint left, so that nothing old stands beside something new."""
     record = folder / MADE_WITH
     if again or not record.is_file() or record.read_text(encoding="utf-8") != made_with:
         for name in (MASKS, DONE, PICTURES, REPORT):
@@ -151,7 +150,7 @@ def clear(folder: Path, made_with: str, again: bool) -> None:
 
 
 def protocol_of(config: ConfigDict) -> Protocol:
-    """How a config's evaluation is scored."""
+    """The protocol by which the data of `config.evaluation` is scored."""
     kind, dataset = config.evaluation.kind, config.evaluation.tfds.dataset
     if config.evaluation.merge_objects:
         return DAVIS2016
@@ -161,11 +160,17 @@ def protocol_of(config: ConfigDict) -> Protocol:
 
 
 def score_split(source: ClipSource, config: ConfigDict, masks: Path) -> dict[str, Any]:
-    """Scores of written masks and of the first mask copied to all frames, or that there are none.
+    """Scores of written masks and of the first mask copied to all frames.
 
-    {"scored", "J", "F", "J&F", ..., "sequences", "first_mask_copy", "frames", "not_scored": {video: why}}, and on YouTube-VOS
-    what `seen_and_unseen` gives. Videos of which nothing is known but what a method is given are not scored; where that is so
-    of all of them, "scored" is False and there are no numbers.
+    A video is not scored if only those masks are known that a method is given. If that is so of all videos, "scored" is False
+    and the numbers are None.
+
+    Returns:
+      {"scored", "J", "F", "J&F", ..., "sequences", "first_mask_copy", "frames", "not_scored": {video: why}}, and on
+      YouTube-VOS what `seen_and_unseen` gives.
+
+    Raises:
+      InputError: none of the videos can be scored.
     """
     protocol = protocol_of(config)
     videos = {index: source.video(index) for index in range(len(source)) if has_truth(source.video(index))}
@@ -187,23 +192,15 @@ def score_split(source: ClipSource, config: ConfigDict, masks: Path) -> dict[str
     scores, copied = ({n: pair[k] for n, pair in found.items() if not isinstance(pair, InputError)} for k in (0, 1))
     summary = summarise(scores) | {"first_mask_copy": brief(summarise(copied)), "frames": frame_rows(scores)}
     if protocol == YOUTUBE_VOS:
-        summary |= seen_figures(summary, [v for v in videos.values() if v.name in scores], config)
+        train = Path(config.evaluation.youtube_vos.root).expanduser() / "train" / "meta.json"
+        summary |= seen_and_unseen(summary, {video.name: video.categories for video in videos.values()}, train)[0]
     return summary | {"scored": True, "not_scored": {name: str(error) for name, error in wrong.items()}}
 
 
 def has_truth(video: Video) -> bool:
-    """Whether more is known than what a method is given."""
+    """Whether more masks of a video are known than those that a method is given."""
     given = set(video.first_frames.values()) or {0}
     return any(frame not in given for frame in video.annotated)
-
-
-def seen_figures(summary: Mapping[str, Any], videos: Collection[Video], config: ConfigDict) -> dict[str, Any]:
-    """YouTube-VOS's figures; None where there is no training set to say which categories are seen."""
-    categories = {video.name: dict(video.categories) for video in videos}
-    train = Path(config.evaluation.youtube_vos.root).expanduser() / "train" / "meta.json"
-    if not train.is_file() or not all(all(of.values()) and of for of in categories.values()):
-        return dict.fromkeys(YOUTUBE_VOS_MEASURES)
-    return seen_and_unseen(summary, categories, seen_categories(train))
 
 
 def score_masks(source: ClipSource, index: int, masks: Iterator[np.ndarray], protocol: Protocol) -> SequenceScore:
@@ -225,7 +222,7 @@ def read_masks(video: Video, folder: Path) -> Iterator[np.ndarray]:
 
 
 def given_masks(source: ClipSource, index: int, protocol: Protocol) -> Iterator[np.ndarray]:
-    """The trivial baseline: the masks that are given, again and again; one per annotated frame."""
+    """The trivial baseline: the latest given mask of each object, copied to every annotated frame."""
     video = source.video(index)
     given, annotated = GivenObjects(source, index, protocol), set(video.annotated)
     labels: np.ndarray | None = None
@@ -238,13 +235,8 @@ def given_masks(source: ClipSource, index: int, protocol: Protocol) -> Iterator[
             yield np.zeros_like(source.labels(index, number)) if labels is None else labels
 
 
-def brief(summary: Mapping[str, Any]) -> dict[str, float]:
-    """J, F and J&F alone."""
-    return {key: summary[key] for key in ("J", "F", "J&F")}
-
-
 def tell(results: Mapping[str, Any], folder: Path, pictures: list[Path]) -> None:
-    """Tell the user the scores and where everything is."""
+    """Prints the scores and where everything lies."""
     if results["scored"]:
         copy = results["first_mask_copy"]
         print(f"{'':24}{'J&F':>7}{'J':>7}{'F':>7}")
@@ -252,9 +244,9 @@ def tell(results: Mapping[str, Any], folder: Path, pictures: list[Path]) -> None
         print(f"{'first mask copied':24}{copy['J&F']:7.3f}{copy['J']:7.3f}{copy['F']:7.3f}")
     else:
         print("no score exists: the masks of this split are not public, only the first ones are here")
-    figures = [results.get(key) for key in YOUTUBE_VOS_MEASURES]
+    figures = [results.get(key) for key in SEEN_MEASURES]
     if all(figure is not None for figure in figures):
-        print(", ".join(f"{key} {value:.3f}" for key, value in zip(YOUTUBE_VOS_MEASURES, figures, strict=True)))
+        print(", ".join(f"{key} {value:.3f}" for key, value in zip(SEEN_MEASURES, figures, strict=True)))
     elif "G" in results:
         print("seen and unseen are not told apart: there is no train/meta.json beside the split")
     for name, reason in results.get("not_scored", {}).items():

@@ -1,9 +1,9 @@
-"""From label maps to results: J and F of every object and frame, their summary, and the `results.json` with it."""
+"""From label maps to results: J and F of every object and frame, and their summary, the content of results.json."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -12,15 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from munet_jax.data.youtube_vos import read_meta
 from munet_jax.evaluation.metrics import IGNORE, object_scores, objects_in, statistics
 from munet_jax.evaluation.protocols import DAVIS2017, MERGED_OBJECT, Protocol, objects_of
 from munet_jax.host_types import Float, LabelMap, UInt8
-from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
 
 MEASURES = ("J", "F", "J&F", "J_recall", "J_decay", "F_recall", "F_decay")
+SEEN_MEASURES = ("J_seen", "J_unseen", "F_seen", "F_unseen", "G")
+"""YouTube-VOS: over objects of seen and of unseen categories, and the mean of the four."""
 
-_DIGITS = 6
+Pair = tuple[float, float]
+"""(J, F)."""
+FrameMeans = dict[str, dict[str, Pair]]
+"""(J, F) by sequence and frame."""
+
 _END = object()
 _BOTH_EMPTY = (1.0, 1.0)
 
@@ -39,7 +45,7 @@ class FrameScores(NamedTuple):
 
     annotated: tuple[int, ...]
     segmented: tuple[int, ...] = ()
-    values: Mapping[int, tuple[float, float]] = {}
+    values: Mapping[int, Pair] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,35 +184,51 @@ def summarise(scores: Mapping[str, SequenceScore]) -> dict[str, Any]:
     for name, score in scores.items():
         objects = {str(i): _object_summary(score.region[i], score.boundary[i]) for i in score.region}
         all_objects += objects.values()
-        means = _means(list(objects.values()))
-        sequences[name] = {key: means[key] for key in ("J", "F", "J&F")} | {"objects": objects}
+        sequences[name] = brief(_means(list(objects.values()))) | {"objects": objects}
     return _means(all_objects) | {"sequences": sequences}
 
 
+def brief(summary: Mapping[str, Any]) -> dict[str, float]:
+    """J, F and J&F alone."""
+    return {key: summary[key] for key in ("J", "F", "J&F")}
+
+
 def seen_and_unseen(
-    summary: Mapping[str, Any], categories: Mapping[str, Mapping[int, str]], seen: Iterable[str]
-) -> dict[str, float]:
+    summary: Mapping[str, Any], categories: Mapping[str, Mapping[int, str]], usual: Path, named: Path | None = None
+) -> tuple[dict[str, float | None], tuple[str, ...]]:
     """The figures of YouTube-VOS: J and F over objects of seen and of unseen categories, and G, the mean of the four.
 
     Args:
       summary: what `summarise` returns.
-      categories: of every sequence's objects, by sequence and id.
-      seen: the categories of the training set.
+      categories: of the objects, by sequence and id, where the data says.
+      usual: the training set's meta.json, which says what categories are seen; it may be missing.
+      named: another one in its place, which may not.
 
     Returns:
-      {"J_seen", "J_unseen", "F_seen", "F_unseen", "G"}; NaN where there is no such object, and then G is NaN too.
+      {"J_seen", "J_unseen", "F_seen", "F_unseen", "G"}, and why they are blank. They are NaN where there is no such object,
+      and then G is NaN too; all are None where a category is not known.
+
+    Raises:
+      InputError: a meta.json cannot be used.
     """
-    known = frozenset(seen)
-    groups: dict[bool, list[Mapping[str, float]]] = {True: [], False: []}
-    for sequence, entry in summary["sequences"].items():
-        for identity, scores in entry["objects"].items():
-            groups[categories[sequence][int(identity)] in known].append(scores)
-    means = {
-        f"{measure}_{called}": _finite_mean([scores[measure] for scores in groups[group]])
-        for measure in "JF"
-        for called, group in (("seen", True), ("unseen", False))
-    }
-    return means | {"G": sum(means.values()) / len(means)}
+    if named is None and not usual.is_file():
+        return dict.fromkeys(SEEN_MEASURES), (
+            f"{usual}: not there, and only the training set's meta.json says which categories are seen; name it by "
+            "--train-meta for J and F over seen and unseen ones",
+        )
+    groups: dict[str, list[Mapping[str, float]]] = collections.defaultdict(list)
+    for name, sequence in summary["sequences"].items():
+        for identity, scores in sequence["objects"].items():
+            category = categories[name].get(int(identity))
+            if not category:
+                note = f"the meta.json names no category of an object of {name}: J and F over seen and unseen ones stay blank"
+                return dict.fromkeys(SEEN_MEASURES), (note,)
+            groups[category].append(scores)
+    known = {entry["category"] for objects in read_meta(named or usual).values() for entry in objects.values()}
+    seen = [scores for category, of in groups.items() if category in known for scores in of]
+    unseen = [scores for category, of in groups.items() if category not in known for scores in of]
+    means = [finite_mean([scores[measure] for scores in of]) for measure in "JF" for of in (seen, unseen)]
+    return dict(zip(SEEN_MEASURES, (*means, sum(means) / len(means)), strict=True)), ()
 
 
 def frame_rows(scores: Mapping[str, SequenceScore]) -> list[dict[str, Any]]:
@@ -214,14 +236,22 @@ def frame_rows(scores: Mapping[str, SequenceScore]) -> list[dict[str, Any]]:
     return [{"sequence": name} | row for name, score in scores.items() for row in score.rows()]
 
 
-def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """Write results as indented JSON with sorted keys and floats of 6 digits; NaN and infinity become null.
+def frame_means(rows: Iterable[Mapping[str, Any]]) -> FrameMeans:
+    """J and F of every frame, means over the objects that were scored there, of `frame_rows`."""
+    found: dict[tuple[str, str], list[Pair]] = collections.defaultdict(list)
+    for row in rows:
+        found[row["sequence"], row["frame"]].append((row["J"], row["F"]))
+    means: FrameMeans = collections.defaultdict(dict)
+    for (name, frame), pairs in found.items():
+        j, f = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
+        means[name][frame] = j, f
+    return means
 
-    The file appears whole or not at all.
-    """
-    text = json.dumps(_rounded(results), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+
+def finite_mean(values: Sequence[float]) -> float:
+    """The mean of those values that are not NaN; NaN where none is left."""
+    finite = [v for v in values if not math.isnan(v)]
+    return sum(finite) / len(finite) if finite else math.nan
 
 
 def _aligned(
@@ -255,21 +285,4 @@ def _own_frames(values: np.ndarray) -> np.ndarray:
 
 def _means(objects: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean over objects of every number; objects that were never scored (NaN) are left out."""
-    return {key: _finite_mean([o[key] for o in objects]) for key in objects[0]}
-
-
-def _finite_mean(values: Sequence[float]) -> float:
-    finite = [v for v in values if not math.isnan(v)]
-    return sum(finite) / len(finite) if finite else math.nan
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return round(value, _DIGITS) if math.isfinite(value) else None
-    return value
+    return {key: finite_mean([o[key] for o in objects]) for key in objects[0]}

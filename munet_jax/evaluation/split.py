@@ -1,4 +1,4 @@
-"""Segmenting the videos of a split: spread over the devices, timed, and going on where an earlier run stopped."""
+"""Segments the videos of a split: spread over the devices, timed, and resumed where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dataclasses
 import json
 import queue
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import write_mask
@@ -27,6 +25,7 @@ from munet_jax.runtime.atomic_files import atomic_path, remove_temporaries
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
 from munet_jax.runtime.prefetch import prefetch
+from munet_jax.runtime.progress import Progress
 
 MASKS = "masks"
 DONE = ".segmented"  # a JSON file per video that is segmented
@@ -34,13 +33,13 @@ DONE = ".segmented"  # a JSON file per video that is segmented
 
 @dataclasses.dataclass
 class Timing:
-    """Of one video, without its first frame and those in which XLA compiled something.
+    """How long one video took, without its first frame and those in which XLA compiled something.
 
     Attributes:
-      frames: that were timed.
+      frames: how many were timed.
       model_seconds: in the network, from a frame in memory to labels in memory; the device has finished by then.
-      total_seconds: with reading the frame and writing the mask.
-      objects: that the video has.
+      total_seconds: the same with reading the frame and writing the mask.
+      objects: how many the video has.
       device: the kind of device.
     """
 
@@ -55,7 +54,7 @@ class GivenObjects:
     """What a method is given of one video, frame by frame, by the rules of a protocol."""
 
     def __init__(self, source: ClipSource, index: int, protocol: Protocol) -> None:
-        """Nothing is given yet."""
+        """Takes video `index` of a source, of which nothing is given yet."""
         self._source, self._index, self._video = source, index, source.video(index)
         self._annotated, self._later = set(self._video.annotated), not protocol.ends_alone
         self._known: set[int] = set()
@@ -63,8 +62,8 @@ class GivenObjects:
     def at(self, number: int) -> tuple[LabelMap | None, list[int] | None]:
         """A label map [h, w] or None, and the ids that count in it (None: all); call it for every frame, in order.
 
-        Objects are given where the data says so. Where it does not, it is those of the first frame, and if later ones count
-        too, each in the first annotated frame that shows it.
+        Objects are given where the data says so. Where it does not, the first frame gives those that it shows; if later ones
+        count too, each is given in the first annotated frame that shows it.
         """
         if self._video.first_frames:
             new = [identity for identity, frame in self._video.first_frames.items() if frame == number]
@@ -90,15 +89,15 @@ def segment_split(
 ) -> dict[str, Timing]:
     """Segments every video and writes a palette PNG per frame, folder/masks/<video>/<frame>.png.
 
-    Each device has a segmenter and takes the longest video that nobody has taken. A video that an earlier call finished
-    is left as it is, if that call was made with the same and the masks are still there.
+    Each device has a segmenter and takes the longest video that no other has taken. A video that an earlier call finished
+    stays as it is, if `made_with` was equal and its masks are still there.
 
     Args:
       source: the videos.
       create: makes a segmenter on the device that is JAX's default where it is called.
       folder: where the masks go.
       made_with: names the weights, the config and whatever else the masks depend on.
-      devices: JAX's.
+      devices: those of JAX to use.
       protocol: which objects are given.
 
     Returns:
@@ -113,8 +112,7 @@ def segment_split(
     for index in sorted(todo, key=lambda index: -len(videos[index].frame_names)):
         waiting.put(index)
     stop = threading.Event()
-    quiet = 0.5 if sys.stderr.isatty() else 15.0
-    progress = tqdm(total=len(source), initial=len(timings), desc="segment", unit="video", mininterval=quiet)
+    progress = Progress(total=len(source), initial=len(timings), desc="segment", unit="video")
 
     def work(device: Any) -> None:
         with jax.default_device(device):
@@ -152,15 +150,21 @@ def segment_video(
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> Timing:
-    """Segment one video from the label maps that give its objects; masks are written as they come.
+    """Segments one video from the label maps that give its objects; masks are written as they come.
 
     Args:
-      segmenter: what to do it with; it forgets the video before.
+      segmenter: tracks the objects; it forgets the video before.
       source: the videos.
-      index: which of them.
-      folder: gets a palette PNG per frame; what is in it from before goes.
+      index: of the video.
+      folder: gets a palette PNG per frame; what an earlier call left there is removed.
       protocol: which objects are given.
-      stop: asked before each frame.
+      stop: is asked before each frame whether to end early.
+
+    Returns:
+      How long it took; `device` is left blank.
+
+    Raises:
+      InputError: a frame or mask cannot be read or used; the error names the video and the frame.
     """
     video = source.video(index)
     if folder.is_dir():
@@ -191,15 +195,15 @@ def segment_video(
 
 
 def speed(timings: Sequence[Timing], devices: int) -> dict[str, Any]:
-    """Frames per second, of what and where; nothing but the devices where no frame was timed.
+    """Frames per second of one device, and where they were measured; only the latter where no frame was timed.
 
-    `fps` is frames over seconds of the network alone, `fps_mean_of_sequences` the mean of the videos' own (the paper's way),
-    `fps_with_files` has reading frames and writing masks in it; each is of one device. `fps_objects` is the mean number of
-    objects of the frames.
+    `fps` is frames over seconds of the network alone. `fps_mean_of_sequences` is the mean of the videos' own rates, as the
+    paper has it. `fps_with_files` counts reading frames and writing masks too. `fps_objects` is the mean number of objects in
+    a frame.
 
     Returns:
-      {"fps", "fps_mean_of_sequences", "fps_with_files", "fps_frames", "fps_objects", "device", "devices"}; "device" names all
-      kinds, where a run went on on another one.
+      {"fps", "fps_mean_of_sequences", "fps_with_files", "fps_frames", "fps_objects", "device", "devices"}; "device" names
+      every kind, where a run was resumed on another one.
     """
     where = {"device": " + ".join(sorted({timing.device for timing in timings})), "devices": devices}
     measured = [timing for timing in timings if timing.frames]
@@ -217,7 +221,7 @@ def speed(timings: Sequence[Timing], devices: int) -> dict[str, Any]:
 
 
 def _finished(folder: Path, video: Video, made_with: str) -> Timing | None:
-    """The timing of a video that was segmented with the same, and whose masks are all there."""
+    """The timing of a video whose mark has this `made_with` and whose masks are all there; None of any other."""
     try:
         mark = json.loads((folder / DONE / f"{video.name}.json").read_text())
         timing = Timing(**mark["timing"])

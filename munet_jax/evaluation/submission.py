@@ -1,4 +1,4 @@
-"""Submissions to the servers that hold the masks of DAVIS test-dev and YouTube-VOS valid: a zip, and what is wrong with one."""
+"""Zips for the servers that hold the masks of DAVIS test-dev and YouTube-VOS valid: packs them, and says what is wrong."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from munet_jax.data.clips import ClipSource
 from munet_jax.data.images import describe_size, open_image
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
+from munet_jax.evaluation.mask_trees import MOST_NAMED
 from munet_jax.evaluation.metrics import objects_in
-from munet_jax.evaluation.result_trees import MOST_NAMED
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
 
@@ -34,8 +34,8 @@ class Layout(NamedTuple):
     """What a benchmark's server takes.
 
     Attributes:
-      folder: that the videos' folders lie in, with a slash at its end; '' where they lie at the top.
-      source: the videos with the frames that are to be in the zip, one mask each.
+      folder: holds the videos' folders, with a slash at its end; '' where they lie at the top.
+      source: the videos with those frames whose masks belong in the zip.
     """
 
     folder: str
@@ -47,8 +47,8 @@ class Expected(NamedTuple):
 
     Attributes:
       size: (height, width) of the mask.
-      objects: ids that it may show.
-      given: ids that it must show, since their masks are given with this frame.
+      objects: ids that the mask may show.
+      given: ids that the mask must show, since this frame gives them.
     """
 
     size: tuple[int, ...]
@@ -57,9 +57,9 @@ class Expected(NamedTuple):
 
 
 def layout_of(config: ConfigDict) -> Layout:
-    """The layout for the data of `config.evaluation`.
+    """The layout for the data of `config`, which is a config's section `evaluation`.
 
-    Of YouTube-VOS, the frames that meta.json lists are submitted, whichever were looked at.
+    Of YouTube-VOS the frames that meta.json lists are submitted, whichever were segmented.
 
     Raises:
       InputError: the data is of no benchmark that takes submissions, or is not there.
@@ -98,11 +98,10 @@ def write_submission(layout: Layout, masks: Path, target: Path) -> Path:
 
 
 def verify_submission(layout: Layout, path: Path) -> list[str]:
-    """What is wrong with a zip, a line each; empty where the server will take it. One mask is held at a time.
+    """What is wrong with a zip, a line for each fault; empty where the server will take it. One mask is held at a time.
 
-    Looked at are names (missing, more than there should be, twice, in another folder, leaving the folder), and of every mask
-    its mode, its size, and its ids: those of the video's objects, none before the frame in which its mask is given, and there
-    all that are given.
+    A name may be missing, unknown, there twice, in the wrong folder, or outside it. A mask may have another mode or size, an
+    id that no object has or that is given only later, or lack an object that its frame gives.
     """
     try:
         archive = zipfile.ZipFile(path)

@@ -1,142 +1,46 @@
-"""The report page of an evaluation: one HTML file with its numbers, its frames and what every method made of them.
+"""The page of a report: one HTML file with its numbers, its frames and what every method made of them.
 
 The page needs no server and no network: pictures lie in it as data URIs, and its script is its own. It is written one
-frame at a time, so its size is bounded by the disk, not by memory.
+frame at a time, so the disk bounds its size, not memory.
 """
 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import PIL.Image
-from jaxtyping import UInt8
 
 from munet_jax.data.masks import davis_palette
-from munet_jax.host_types import Image
+from munet_jax.evaluation.scoring import MEASURES, SEEN_MEASURES
+from munet_jax.host_types import UInt8
+from munet_jax.report.figures import draw_curve
+from munet_jax.report.sequences import ReportSequence
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.progress import Progress
 from munet_jax.visualization.overlays import shrink_to_width
 
 ANNOTATION = "annotation"
-"""The mask layer that holds the true masks."""
+"""The layer that holds the true masks."""
+WORST = 10  # frames of each method that are shown whatever their number
+MAP_WIDTH = 160  # pixels at most: the network sees cells of 16
+_SHOWN = MEASURES[:3]  # J, F and J&F: of methods, sequences and objects
+_OVERALL = ("G", *MEASURES[3:], *SEEN_MEASURES[:4], "fps", "device")
+# Heads of columns, and digits after the point; text has None.
+_COLUMNS: dict[str, tuple[str, int | None]] = {key: (key.replace("_", " "), 3) for key in (*_SHOWN, *_OVERALL)}
+_COLUMNS |= {"fps": ("Frames/s", 1), "device": ("Device", None)}
 
-SERIES = 8
-"""Colours and dash patterns that the page tells methods apart by; a ninth method looks like the first."""
-
-_TEMPLATES = Path(__file__).with_name("page_template")
-_JPEG_QUALITY = 80
-_DIGITS = 6
-
-# Masks and maps have names of their own for rows and columns: that they fit their frame is checked by hand.
-Labels = UInt8[np.ndarray, "_ _"]
-Colours = UInt8[np.ndarray, "_ _ 3"]
 Results = Mapping[str, Any]
-Number = float | int
-
-
-class _Measure(NamedTuple):
-    """One number of results.json: its key, its name in a table's head, and how it is written."""
-
-    key: str
-    label: str
-    form: str = "{:.3f}"
-
-
-_MEASURES = (_Measure("J", "J"), _Measure("F", "F"), _Measure("J&F", "J&F"))
-# Only those that some method has.
-_OVERALL = (
-    _Measure("G", "G"),
-    _Measure("J_recall", "J recall"),
-    _Measure("J_decay", "J decay"),
-    _Measure("F_recall", "F recall"),
-    _Measure("F_decay", "F decay"),
-    _Measure("J_seen", "J seen"),
-    _Measure("J_unseen", "J unseen"),
-    _Measure("F_seen", "F seen"),
-    _Measure("F_unseen", "F unseen"),
-    _Measure("fps", "Frames/s", "{:.1f}"),
-    _Measure("device", "Device", "{}"),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class PageFrame:
-    """One frame of a sequence.
-
-    Attributes:
-      name: its name.
-      image: RGB uint8 [h, w, 3].
-      masks: label maps uint8 [h, w], by method, and by 'annotation' the true one. Any of them may be absent.
-      maps: pictures to lay over the frame, by name ('uncertainty', ...), RGB uint8 of the frame's size or smaller; they
-        are stretched over the frame. May be empty.
-      scores: (J, F) by method, means over the objects; None, NaN or absent where the frame was not scored.
-    """
-
-    name: str
-    image: Image
-    masks: Mapping[str, Labels]
-    maps: Mapping[str, Colours]
-    scores: Mapping[str, tuple[Number, Number] | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class PageSequence:
-    """One sequence.
-
-    Attributes:
-      name: its name, as in the results.
-      frames: the frames to show, in order; read once, one at a time, so a generator may be passed.
-      curves: by method, (frame name, J&F) of every scored frame, in order; those frames need not all be shown.
-    """
-
-    name: str
-    frames: Iterable[PageFrame]
-    curves: Mapping[str, Sequence[tuple[str, Number]]]
-
-
-class _Cell(NamedTuple):
-    """What a table shows, and what it sorts by; None is a blank, which is always last."""
-
-    text: str
-    value: Number | str | None
-
-
-class _Column(NamedTuple):
-    label: str
-    numeric: bool
-    ascending: bool = False
-
-
-class _Row(NamedTuple):
-    """A row, and the sequence that it leads to."""
-
-    sequence: str | None
-    cells: Sequence[_Cell]
-
-
-class _Group(NamedTuple):
-    """A head above several columns: those of one method, or none (-1)."""
-
-    label: str
-    columns: int
-    method: int = -1
-
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-    name: str
-    caption: str
-    columns: Sequence[_Column]
-    rows: Sequence[_Row]
-    groups: Sequence[_Group] = ()
+Entries = dict[tuple[str, ...], list[Results]]
+Colours = UInt8[np.ndarray, "_ _ 3"]
+MapPictures = Callable[[ReportSequence, int], Mapping[str, Colours]]
 
 
 def write_page(
@@ -144,212 +48,176 @@ def write_page(
     *,
     title: str,
     methods: Mapping[str, Results],
-    sequences: Iterable[PageSequence],
+    sequences: Sequence[ReportSequence],
     notes: Sequence[str] = (),
+    maps: MapPictures | None = None,
     legends: Mapping[str, Colours] = {},
+    most_frames: int = 60,
     width: int = 480,
 ) -> None:
-    """Write the report page; the file appears whole or not at all, and its folder is made if it is missing.
+    """Writes the page; the file appears whole or not at all, and its folder is made if it is missing.
 
     Args:
       path: the HTML file.
       title: the page's heading.
-      methods: the content of results.json of every method, by the method's name; any number may be None or NaN.
-      sequences: the sequences to look at; read one after another, so a generator may be passed. Those that no results
-        have may be among them, and results may have more than these.
-      notes: sentences for below the title: which data, which checkpoint.
-      legends: what the colours of a map mean, by the map's name, RGB uint8 [h', w', 3].
-      width: frames that are wider are shrunk to this, in pixels.
+      methods: the content of results.json by method; any number may be None or NaN.
+      sequences: what to look at, which may be others than the results have. One frame is held at a time.
+      notes: sentences below the title: which data, which checkpoint.
+      maps: gives pictures by name to stretch over a frame of a sequence, RGB uint8 [h', w', 3].
+      legends: what the colours of each map mean, by its name, RGB uint8 [h', w', 3].
+      most_frames: how many frames of a sequence are shown, evenly spread; the worst ones of each method come on top.
+      width: in pixels; wider frames are shrunk to it.
 
     Raises:
-      InputError: Jinja2 is not installed; there is no method; results are not those of results.json; a sequence has no
-        frames or comes twice; a mask is of no method or has another size than its frame.
+      InputError: Jinja2 or matplotlib is not installed; there is no method, or one is called 'annotation'; a sequence
+        has no frames or comes twice.
     """
-    _check(methods, width)
-    template = _environment().get_template("page.html.j2")
-    pieces = template.generate(
+    names = [sequence.name for sequence in sequences]
+    if not methods or ANNOTATION in methods:
+        raise InputError(f"methods are {', '.join(methods) or 'missing'}; give one or more, none called {ANNOTATION!r}")
+    for sequence in sequences:
+        if names.count(sequence.name) > 1 or not sequence.frame_names:
+            raise InputError(f"sequence {sequence.name!r} comes twice or has no frames; give it once, with its frames")
+
+    def encoded(sequence: ReportSequence) -> dict[str, Any]:
+        numbers = page_frames(sequence, most_frames)
+        frames = (_encode_frame(sequence, number, list(methods), maps, width) for number in numbers)
+        return {"name": sequence.name, "curve": _encode_curve(sequence, numbers), "frames": frames}
+
+    pieces = _template().generate(
         title=title,
         notes=notes,
-        tables=[_methods_table(methods), *_compared_tables(methods)],
-        page={"methods": list(methods), "legends": [[n, _png(picture, width)] for n, picture in legends.items()]},
-        sequences=_encoded_sequences(sequences, list(methods), width),
-        series=SERIES,
+        methods=list(methods),
+        known=names,
+        tables=list(_tables(methods, names)),
+        legends={name: _encode(legend, width) for name, legend in legends.items()},
+        sequences=map(encoded, Progress(sequences, desc="page", unit="sequence")),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for piece in pieces:
-            file.write(piece)
+        file.writelines(pieces)
 
 
-def _check(methods: Mapping[str, Results], width: int) -> None:
-    if not methods:
-        raise InputError("the report page has no method to show; give the results of one at least")
-    if ANNOTATION in methods:
-        raise InputError(f"a method is called {ANNOTATION!r}, as the true masks are; give it another name")
-    for name, results in methods.items():
-        if not isinstance(results.get("sequences"), Mapping):
-            raise InputError(f"the results of {name!r} have no 'sequences'; give the content of its results.json")
-    if width < 1:
-        raise InputError(f"width is {width}; it must be 1 pixel or more")
+def page_frames(sequence: ReportSequence, most: int) -> list[int]:
+    """Indices of the frames that the page shows: all of them, or `most` evenly spread and every method's ten worst."""
+    count = len(sequence.frame_names)
+    if count <= most:
+        return list(range(count))
+    chosen = {round(k * (count - 1) / max(most - 1, 1)) for k in range(most)}
+    index = {name: number for number, name in enumerate(sequence.frame_names)}
+    for scores in sequence.scores.values():
+        worst = sorted((sum(pair), name) for name, pair in scores.items() if name in index)[:WORST]
+        chosen |= {index[name] for _, name in worst}
+    return sorted(chosen)
 
 
-def require_jinja2() -> None:
-    """Raises InputError where it is not installed; ask before long work."""
+def require_jinja2() -> Any:
+    """Gives the module; raises InputError where it is not installed. Ask before long work."""
     try:
-        import jinja2  # noqa: F401
+        import jinja2
     except ImportError as error:
         raise InputError("the report page needs Jinja2: pip install 'munet_jax[report]'") from error
+    return jinja2
 
 
-def _environment() -> Any:
-    """Jinja2's environment, with everything escaped: names in HTML, and JSON so that no name can end its script."""
-    require_jinja2()
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _template() -> Any:
+    """The page's template, with everything escaped: names in HTML, and JSON so that no name can end its script."""
+    jinja2 = require_jinja2()
+    loader = jinja2.FileSystemLoader(Path(__file__).with_name("page_template"))
+    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(loader=loader, autoescape=True, **options)
     # The order of methods and frames is theirs; NaN is no JSON.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False, "separators": (",", ":")}
-    environment.filters["link"] = lambda name: "#sequence-" + quote(name, safe="")
-    return environment
+    environment.filters["link"] = lambda name: "#sequence-" + quote(name, safe="!~*'()")  # as encodeURIComponent
+    return environment.get_template("page.html.j2")
 
 
-def _methods_table(methods: Mapping[str, Results]) -> _Table:
-    """A row per method, with the numbers of the whole split."""
-    known = (m for m in _OVERALL if any(_cell(results.get(m.key)).value is not None for results in methods.values()))
-    shown = [*_MEASURES, *known]
-    return _Table(
-        name="methods",
-        caption="Methods",
-        columns=[_Column("Method", False), *(_Column(m.label, m.key != "device") for m in shown)],
-        rows=[
-            _Row(None, [_Cell(name, name), *(_cell(results.get(m.key), m.form) for m in shown)])
-            for name, results in methods.items()
-        ],
-    )
-
-
-def _compared_tables(methods: Mapping[str, Results]) -> tuple[_Table, _Table]:
-    """The sequences, and all their objects: a row each, with the numbers of every method."""
+def _tables(methods: Mapping[str, Results], shown: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The methods with those numbers that some method has; the sequences, and their objects, with every method's numbers."""
+    known = [key for key in _OVERALL if any(_cell(of.get(key)) is not None for of in methods.values())]
+    yield _table("methods", ["Method"], [*_SHOWN, *known], {(name,): [of] for name, of in methods.items()})
     splits = [results["sequences"] for results in methods.values()]
-    names = dict.fromkeys(name for split in splits for name in split)
-    found: dict[tuple[str, ...], list[Results]] = {(name,): [split.get(name, {}) for split in splits] for name in names}
-    objects: dict[tuple[str, ...], list[Results]] = {}
-    for (name,), entries in found.items():
-        parts = [entry.get("objects", {}) for entry in entries]
+    sequences: Entries = {}
+    objects: Entries = {}
+    for name in dict.fromkeys([*(name for split in splits for name in split), *shown]):
+        sequences[name,] = [split.get(name, {}) for split in splits]
+        parts = [of.get("objects", {}) for of in sequences[name,]]
         for identity in dict.fromkeys(identity for part in parts for identity in part):
             objects[name, identity] = [part.get(identity, {}) for part in parts]
-    return (
-        _compared("sequences", "Sequences", ("Sequence",), found, list(methods)),
-        _compared("objects", "Objects", ("Sequence", "Object"), objects, list(methods)),
-    )
+    yield _table("sequences", ["Sequence"], _SHOWN, sequences, list(methods))
+    yield _table("objects", ["Sequence", "Object"], _SHOWN, objects, list(methods))
 
 
-def _compared(
-    name: str,
-    caption: str,
-    keys: Sequence[str],
-    entries: Mapping[tuple[str, ...], Sequence[Results]],
-    methods: Sequence[str],
-) -> _Table:
-    """A row per entry, the worst J&F of the first method first; every method has its columns."""
-    rows = [
-        _Row(key[0], [_Cell(part, part) for part in key] + [_cell(of.get(m.key)) for of in found for m in _MEASURES])
-        for key, found in entries.items()
-    ]
-    sorted_by = len(keys) + len(_MEASURES) - 1
-    rows.sort(key=lambda row: _blank_last(row.cells[sorted_by]))
-    labels = [(label, False) for label in keys] + [(m.label, True) for _ in methods for m in _MEASURES]
-    return _Table(
-        name=name,
-        caption=caption,
-        columns=[_Column(label, numeric, k == sorted_by) for k, (label, numeric) in enumerate(labels)],
-        rows=rows,
-        groups=[_Group("", len(keys)), *(_Group(m, len(_MEASURES), k) for k, m in enumerate(methods))],
-    )
+def _table(
+    name: str, heads: Sequence[str], measures: Sequence[str], entries: Entries, groups: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A row per entry: its key below `heads`, and `measures` for each group, rows with the worst J&F of the first on top."""
+    rows = [[*key, *(_cell(of.get(measure)) for of in found for measure in measures)] for key, found in entries.items()]
+    worst = len(heads) + measures.index("J&F") if groups else None
+    if worst is not None:
+        rows.sort(key=lambda row: (row[worst] is None, row[worst]))
+    columns = [*((head, None) for head in heads), *[_COLUMNS[measure] for measure in measures] * max(len(groups), 1)]
+    spans = [("", len(heads)), *((group, len(measures)) for group in groups)] if groups else []
+    return {"name": name, "columns": columns, "rows": rows, "groups": spans, "sorted_by": worst}
 
 
-def _blank_last(cell: _Cell) -> tuple[bool, Number]:
-    return (False, cell.value) if isinstance(cell.value, float | int) else (True, 0)
+def _cell(value: Any) -> float | str | None:
+    """A number as it is sorted by; None where it is missing or was not scored (NaN)."""
+    if value is None or isinstance(value, str):
+        return value
+    return round(float(value), 6) if math.isfinite(value) else None
 
 
-def _cell(value: Any, form: str = "{:.3f}") -> _Cell:
-    if isinstance(value, str):
-        return _Cell(value, value)
-    number = _number(value)
-    return _Cell("–", None) if number is None else _Cell(form.format(number), number)
+def _encode_curve(sequence: ReportSequence, numbers: Sequence[int]) -> dict[str, Any] | None:
+    """J&F over time as SVG, and where the frames `numbers` lie in it, as shares of it; None without scores."""
+    figure = draw_curve(sequence, lambda pair: sum(pair) / 2, label="J&F")
+    if figure is None:
+        return None
+    from matplotlib import rc_context
+
+    figure.set_size_inches(4.2, 2.2 + 0.2 * len(sequence.scores))  # of 96 pixels each where the page is wide
+    axes = figure.axes[0]
+    axes.get_legend().remove()  # which lies on the lines of so small a figure
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the axes stay where they are now
+    places = axes.transData.transform([(number, 0) for number in numbers])[:, 0] / figure.bbox.width
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
+        image = _data_uri(figure.savefig, "svg+xml", transparent=True, metadata={"Date": None})
+    return {"image": image, "places": places.round(4).tolist(), "floor": axes.get_position().y0}
 
 
-def _number(value: Any) -> float | None:
-    """A number as JSON has it: None where it is missing or was not scored (NaN)."""
-    return round(float(value), _DIGITS) if value is not None and math.isfinite(value) else None
-
-
-def _encoded_sequences(
-    sequences: Iterable[PageSequence], methods: Sequence[str], width: int
-) -> Iterator[dict[str, Any]]:
-    """What the template writes of every sequence; its frames must be read before the next sequence."""
-    seen: set[str] = set()
-    for sequence in sequences:
-        if sequence.name in seen:
-            raise InputError(f"sequence {sequence.name!r} comes twice; the page needs a name for each")
-        seen.add(sequence.name)
-        curves = [[[n, _number(v)] for n, v in sequence.curves.get(method, ())] for method in methods]
-        yield {"name": sequence.name, "curves": curves, "frames": _encoded_frames(sequence, methods, width)}
-
-
-def _encoded_frames(sequence: PageSequence, methods: Sequence[str], width: int) -> Iterator[dict[str, Any]]:
-    count = 0
-    for frame in sequence.frames:
-        count += 1
-        try:
-            yield _encoded_frame(frame, methods, width)
-        except InputError as error:
-            raise InputError(f"{sequence.name}, frame {frame.name}: {error}") from error
-    if not count:
-        raise InputError(f"sequence {sequence.name!r} has no frames to show; leave it out")
-
-
-def _encoded_frame(frame: PageFrame, methods: Sequence[str], width: int) -> dict[str, Any]:
-    """A frame as JSON; lists instead of names, in the order of the methods, with the annotation before them."""
-    layers = (ANNOTATION, *methods)
-    unknown = [name for name in frame.masks if name not in layers]
-    if unknown:
-        raise InputError(f"has a mask of {unknown[0]!r}; masks may be of {', '.join(map(repr, layers))}")
-    picture = shrink_to_width(frame.image, width)
-    for name, labels in frame.masks.items():
-        if labels.shape != frame.image.shape[:2]:
-            sizes = f"{list(labels.shape)} but the frame is {list(frame.image.shape[:2])}"
-            raise InputError(f"the mask of {name!r} is {sizes}")
-    masks = [frame.masks.get(name) for name in layers]
-    scores = [frame.scores.get(name) for name in methods]
+def _encode_frame(
+    sequence: ReportSequence, number: int, methods: Sequence[str], maps: MapPictures | None, width: int
+) -> dict[str, Any]:
+    """A frame as JSON; lists are in the order of the methods, masks with the annotation before them."""
+    name, picture = sequence.frame_names[number], shrink_to_width(sequence.frame(number), width)
+    masks = [sequence.annotation(number), *(sequence.masks[method](number) for method in methods)]
+    pairs = [sequence.scores[method].get(name) for method in methods]
+    pictures = {} if maps is None else maps(sequence, number)
     return {
-        "name": frame.name,
-        "image": _data_uri(picture, "JPEG", quality=_JPEG_QUALITY),
-        "masks": [None if labels is None else _mask_png(labels, picture.size) for labels in masks],
-        "maps": [[name, _png(colours, width)] for name, colours in frame.maps.items()],
-        "scores": [None if pair is None else [_number(value) for value in pair] for pair in scores],
+        "name": name,
+        "image": _data_uri(picture.save, "jpeg", quality=80),
+        "masks": [None if labels is None else _encode_mask(labels, picture.size) for labels in masks],
+        "maps": [[called, _encode(colours, MAP_WIDTH)] for called, colours in pictures.items()],
+        "scores": [pair and [_cell(value) for value in (*pair, sum(pair) / 2)] for pair in pairs],
     }
 
 
-def _mask_png(labels: Labels, size: tuple[int, int]) -> str:
+def _encode_mask(labels: UInt8[np.ndarray, "_ _"], size: tuple[int, int]) -> str:
     """A palette PNG of (width, height) `size` whose background is transparent."""
     mask = PIL.Image.fromarray(labels).resize(size, PIL.Image.Resampling.NEAREST)
     # A palette that ends with the last id lets a pixel take 1, 2 or 4 bits.
     mask.putpalette(davis_palette()[: int(labels.max()) + 1].tobytes())
-    return _data_uri(mask, "PNG", transparency=0)
+    return _data_uri(mask.save, "png", transparency=0)
 
 
-def _png(picture: Colours, width: int) -> str:
-    return _data_uri(shrink_to_width(picture, width), "PNG")
+def _encode(colours: Colours, width: int) -> str:
+    return _data_uri(shrink_to_width(colours, width).save, "png")
 
 
-def _data_uri(picture: PIL.Image.Image, form: str, **options: Any) -> str:
+def _data_uri(save: Callable[..., None], kind: str, **options: Any) -> str:
+    """What `save` writes as an image of some kind, in a link that holds all of it."""
     file = io.BytesIO()
-    picture.save(file, format=form, **options)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+    save(file, format=kind.removesuffix("+xml"), **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

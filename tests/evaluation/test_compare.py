@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from munet_jax.evaluation import compare as module
-from munet_jax.evaluation.compare import RunComparison, as_json, compare, describe, read_results, run_compare, verdict
-from munet_jax.evaluation.scoring import SequenceScore, summarise, write_results
+from munet_jax.evaluation.compare import RunComparison, as_json, compare, describe, run_compare, verdict
+from munet_jax.evaluation.results_json import read_results, write_results
+from munet_jax.evaluation.scoring import SequenceScore, summarise
 from munet_jax.runtime.errors import InputError
-from tests.evaluation.test_results_files import AFTER, BEFORE, results, write
+from tests.evaluation.test_results_json import AFTER, BEFORE, results, write
 
 
 def only(runs: Mapping[str, Mapping[str, Any]], **options: Any) -> RunComparison:

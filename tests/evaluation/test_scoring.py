@@ -13,7 +13,8 @@ import pytest
 from PIL import Image as PILImage
 
 from munet_jax.evaluation.protocols import DAVIS2016, GENERIC, YOUTUBE_VOS
-from munet_jax.evaluation.scoring import SequenceScore, frame_rows, score_sequence, summarise, write_results
+from munet_jax.evaluation.results_json import write_results
+from munet_jax.evaluation.scoring import SequenceScore, frame_means, frame_rows, score_sequence, summarise
 from munet_jax.runtime.errors import InputError
 from tests.shared_data import shared
 
@@ -224,6 +225,15 @@ def test_frame_rows():
     rows = frame_rows({"a": score_of((0.5, 0.25)), "b": score_of((1.0, 1.0))})
     assert rows[1] == {"sequence": "a", "object": 1, "frame": "00001", "J": 0.5, "F": 0.25}
     assert len(rows) == 4
+
+
+def test_scores_of_a_frame_are_means_over_its_objects():
+    rows = [
+        {"sequence": "a", "object": 1, "frame": "1", "J": 0.2, "F": 0.4},
+        {"sequence": "a", "object": 2, "frame": "1", "J": 0.6, "F": 0.6},
+        {"sequence": "a", "object": 2, "frame": "2", "J": 1.0, "F": 1.0},
+    ]
+    assert frame_means(rows) == {"a": {"1": (pytest.approx(0.4), pytest.approx(0.5)), "2": (1.0, 1.0)}}
 
 
 def test_results_file(tmp_path):

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from munet_jax.report.page import PageFrame, PageSequence, write_page
+from munet_jax.report.page import write_page
+from munet_jax.report.sequences import ReportSequence
 
 OURS, OTHER = "ours", 'a "b" <i> & </script>'
 WILD = "2 </script><script>alert('x')</script> & \"<b>"
@@ -33,20 +34,27 @@ def scores(name: str, number: int) -> dict[str, tuple[float, float] | None]:
     return {OURS: None if number in ends else pairs[OURS], OTHER: pairs[OTHER] if 0 < number < FRAMES // 2 else None}
 
 
-def frame(name: str, number: int, *, maps: bool = True) -> PageFrame:
-    image = np.full((HEIGHT, WIDTH, 3), (20 * number, 90, 160), np.uint8)
-    masks = {OURS: labels(number), OTHER: labels(number + 20)}
-    if number:
-        masks["annotation"] = labels(number + 2)
-    heat = np.zeros((4, 7, 3), np.uint8)
-    heat[..., 0] = np.arange(7) * 40
-    return PageFrame(f"{number:05d}", image, masks, {"uncertainty": heat} if maps else {}, scores(name, number))
+def image(number: int) -> np.ndarray:
+    return np.full((HEIGHT, WIDTH, 3), (20 * number, 90, 160), np.uint8)
 
 
-def sequence(name: str, *, maps: bool = True) -> PageSequence:
-    found = {m: [(f"{n:05d}", scores(name, n)[m]) for n in range(FRAMES)] for m in (OURS, OTHER)}
-    curves = {m: [(frame_name, sum(pair) / 2) for frame_name, pair in rows if pair] for m, rows in found.items()}
-    return PageSequence(name, (frame(name, number, maps=maps) for number in range(FRAMES)), curves)
+def heat(_: ReportSequence, number: int) -> dict[str, np.ndarray]:
+    picture = np.zeros((4, 7, 3), np.uint8)
+    picture[..., 0] = np.arange(7) * 40 + number
+    return {"uncertainty": picture}
+
+
+def sequence(name: str, **changed: Any) -> ReportSequence:
+    pairs = {m: {f"{n:05d}": scores(name, n)[m] for n in range(FRAMES)} for m in (OURS, OTHER)}
+    of: dict[str, Any] = {
+        "name": name,
+        "frame_names": [f"{number:05d}" for number in range(FRAMES)],
+        "frame": image,
+        "annotation": lambda number: labels(number + 2) if number else None,
+        "masks": {OURS: labels, OTHER: lambda number: labels(number + 20)},
+        "scores": {m: {frame: pair for frame, pair in rows.items() if pair} for m, rows in pairs.items()},
+    }
+    return ReportSequence(**(of | changed))
 
 
 def results(method: int) -> dict[str, Any]:
@@ -62,7 +70,7 @@ METHODS = {OURS: results(0), OTHER: results(1)}
 
 
 def write(path: Path, **changed: Any) -> Path:
-    arguments = {"title": f"Title {WILD}", "methods": METHODS, "sequences": (sequence(n) for n in NAMES)}
-    arguments |= {"notes": [f"note {WILD}"], "legends": {"uncertainty": np.zeros((4, 9, 3), np.uint8)}}
+    arguments = {"title": f"Title {WILD}", "methods": METHODS, "sequences": [sequence(n) for n in NAMES]}
+    arguments |= {"notes": [f"note {WILD}"], "maps": heat, "legends": {"uncertainty": np.zeros((4, 9, 3), np.uint8)}}
     write_page(path, **(arguments | changed))
     return path

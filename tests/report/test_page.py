@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from munet_jax.data.masks import davis_palette
-from munet_jax.report.page import PageFrame, PageSequence
 from munet_jax.runtime.errors import InputError
 from tests.report.small_page import (
     FRAMES,
@@ -26,9 +26,11 @@ from tests.report.small_page import (
     OTHER,
     OURS,
     WILD,
-    frame,
+    heat,
+    image,
     labels,
     results,
+    scores,
     sequence,
     write,
 )
@@ -81,8 +83,8 @@ def test_nothing_is_loaded_and_no_name_is_markup(tmp_path):
 def test_tables_start_with_the_worst_and_end_with_blanks(tmp_path):
     page = Reader(write(tmp_path / "page.html", methods={OURS: results(0) | {"G": 0.5}, OTHER: results(1)}))
     rows = [a.get("data-sequence") for tag, a in page.tags if tag == "tr" and "data-sequence" in a]
-    assert rows[:2] == [WILD, "bear 10"]
-    assert rows[2:] == [WILD, WILD, "bear 10", "bear 10", "bear 10", WILD]
+    assert rows[:3] == [WILD, "bear 10", "bear 9"]
+    assert rows[3:] == [WILD, WILD, "bear 10", "bear 10", "bear 10", WILD]
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     heads = re.findall(r"<button type=\"button\">(.*?)</button>", text)
     assert heads[:8] == ["Method", "J", "F", "J&amp;F", "G", "J recall", "Frames/s", "Device"]
@@ -94,21 +96,20 @@ def test_pictures_are_those_that_were_given(tmp_path):
     stored = Reader(write(tmp_path / "page.html")).sequences()[WILD]["frames"]
     assert [f["name"] for f in stored] == [f"{n:05d}" for n in range(FRAMES)]
     assert stored[0]["masks"][0] is None
-    given = frame(WILD, 3)
-    for uri, name in zip(stored[3]["masks"], ("annotation", OURS, OTHER), strict=True):
+    for uri, given in zip(stored[3]["masks"], (labels(5), labels(3), labels(23)), strict=True):
         mask = decoded(uri)
         assert mask.mode == "P"
-        assert np.array(mask).tolist() == given.masks[name].tolist()
+        assert np.array(mask).tolist() == given.tolist()
         colours = np.array(mask.convert("RGBA"))
-        assert (colours[..., 3] == 255 * (given.masks[name] > 0)).all()
-        assert colours[20, 26, :3].tolist() == davis_palette()[given.masks[name][20, 26]].tolist()
+        assert (colours[..., 3] == 255 * (given > 0)).all()
+        assert colours[20, 26, :3].tolist() == davis_palette()[given[20, 26]].tolist()
     picture = decoded(stored[3]["image"])
     assert picture.format == "JPEG"
-    assert np.abs(np.array(picture, int) - given.image).max() < 8
-    ((name, heat),) = stored[3]["maps"]
+    assert np.abs(np.array(picture, int) - image(3)).max() < 8
+    ((name, uri),) = stored[3]["maps"]
     assert name == "uncertainty"
-    assert np.array(decoded(heat)).tolist() == given.maps["uncertainty"].tolist()
-    assert stored[3]["scores"] == [pytest.approx([0.27, 0.27]), pytest.approx([0.77, 0.77])]
+    assert np.array(decoded(uri)).tolist() == heat(sequence(WILD), 3)["uncertainty"].tolist()
+    assert stored[3]["scores"] == [pytest.approx([0.27] * 3), pytest.approx([0.77] * 3)]
     assert stored[0]["scores"] == [None, None]
 
 
@@ -120,39 +121,52 @@ def test_frames_are_shrunk(tmp_path):
     assert set(np.unique(mask)) == {0, 1, 7}
 
 
-def test_sequences_are_streamed(tmp_path):
+def test_the_curve_has_every_scored_frame_at_its_place(tmp_path):
+    """A point of a method's line lies where the page takes its frame to be, and no name becomes markup."""
+    page = Reader(write(tmp_path / "page.html")).sequences()
+    assert page["bear 9"]["curve"] is None
+    curve = page[WILD]["curve"]
+    places = dict(zip([f["name"] for f in page[WILD]["frames"]], curve["places"], strict=True))
+    assert list(places.values()) == sorted(set(places.values()))
+    content = base64.b64decode(curve["image"].partition(";base64,")[2])
+    svg = ElementTree.fromstring(content)  # noqa: S314 - our own
+    space = "{http://www.w3.org/2000/svg}"
+    width = float(svg.attrib["viewBox"].split()[2])
+    texts = {text.text for text in svg.iter(f"{space}text")}
+    assert {OURS, OTHER, "J&F", "frame"} <= texts
+    assert not [tag for tag in svg.iter() if tag.tag in (f"{space}script", f"{space}i")]
+    for colour, frames in (("#0072b2", range(1, FRAMES - 1)), ("#d55e00", range(1, FRAMES // 2))):
+        (line,) = [path.attrib["d"] for path in svg.iter(f"{space}path")
+                   if f"stroke: {colour}" in path.get("style", "") and "clip-path" in path.attrib]  # fmt: skip
+        points = [[float(x) for x in pair.split()] for pair in re.findall(r"[ML] (\S+ \S+)", line)]
+        assert [x / width for x, _ in points] == pytest.approx([places[f"{n:05d}"] for n in frames], abs=1e-4)
+        values = [scores(WILD, n)[OURS if colour == "#0072b2" else OTHER][0] for n in frames]
+        slope, start = np.polyfit(values, [y for _, y in points], 1)
+        assert slope < 0  # better is higher
+        np.testing.assert_allclose(slope * np.array(values) + start, [y for _, y in points], atol=1e-3)
+
+
+def test_one_frame_is_held_at_a_time(tmp_path):
     events = []
 
-    def frames(name: str) -> Iterator[PageFrame]:
-        for number in range(2):
-            events.append((name, number))
-            yield frame(name, number)
+    def read(name: str, number: int) -> np.ndarray:
+        events.append((name, number))
+        return image(number)
 
-    def sequences() -> Iterator[PageSequence]:
-        for name in NAMES:
-            events.append((name, "asked for"))
-            yield PageSequence(name, frames(name), {})
-
-    write(tmp_path / "page.html", sequences=sequences())
-    assert events == [(name, what) for name in NAMES for what in ("asked for", 0, 1)]
-
-
-def wrong_mask(**masks: np.ndarray) -> list[PageSequence]:
-    good = frame(WILD, 1)
-    return [PageSequence("x", [PageFrame("00007", good.image, masks, {}, {})], {})]
+    asked = [sequence(name, frame=functools.partial(read, name)) for name in NAMES]
+    path = write(tmp_path / "page.html", sequences=asked, maps=None)
+    assert events == [(name, number) for name in NAMES for number in range(FRAMES)]
+    pieces = [number for number in range(FRAMES) if f'"name":"{number:05d}"' in path.read_text(encoding="utf-8")]
+    assert pieces == list(range(FRAMES))
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"methods": {}}, "no method"),
-        ({"methods": {"annotation": results(0)}}, "another name"),
-        ({"methods": {"m": {"J": 0.5}}}, "'m' have no 'sequences'"),
-        ({"width": 0}, "width is 0"),
-        ({"sequences": [PageSequence("x", [], {})]}, "'x' has no frames"),
+        ({"methods": {}}, "methods are missing; give one or more"),
+        ({"methods": {"annotation": results(0)}}, "none called 'annotation'"),
+        ({"sequences": [sequence("bear 9", frame_names=[])]}, "'bear 9' comes twice or has no frames"),
         ({"sequences": [sequence(WILD), sequence(WILD)]}, "comes twice"),
-        ({"sequences": wrong_mask(theirs=labels(0))}, "x, frame 00007: has a mask of 'theirs'"),
-        ({"sequences": wrong_mask(ours=labels(0)[:-1])}, r"mask of 'ours' is \[31, 56\] but the frame is \[32, 56\]"),
     ],
 )
 def test_wrong_input_leaves_no_file(tmp_path, changed, message):
@@ -161,15 +175,16 @@ def test_wrong_input_leaves_no_file(tmp_path, changed, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failure_in_a_generator_leaves_the_old_page(tmp_path):
-    def frames() -> Iterator[PageFrame]:
-        yield frame(WILD, 0)
-        raise OSError("the disk is gone")
+def test_a_failure_while_frames_are_read_leaves_the_old_page(tmp_path):
+    def read(number: int) -> np.ndarray:
+        if number:
+            raise OSError("the disk is gone")
+        return image(0)
 
     path = write(tmp_path / "page.html")
     before = path.read_bytes()
     with pytest.raises(OSError, match="the disk is gone"):
-        write(path, sequences=[PageSequence("x", frames(), {})])
+        write(path, sequences=[sequence("bear 9", frame=read)])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

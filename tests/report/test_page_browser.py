@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import pytest
 
-from munet_jax.report.page import PageFrame, PageSequence
 from tests.report.small_page import (
     FRAMES,
     OTHER,
     OURS,
     WILD,
-    frame,
+    image,
+    sequence,
     write,
 )
 
@@ -160,11 +160,31 @@ def test_worst_frames_and_the_curve(browser, page):
     assert browser.find("#frame-label").text.startswith("00010 ")
     browser.choose("#worst-method", OTHER)
     browser.until(lambda: len(browser.all("#worst button")) == 5)
-    assert len(browser.all("#curve .line")) == 2
-    marker = browser.find("#curve .marker").get_attribute("d")
-    browser.find("#curve").click()
-    assert browser.find("#frame-label").text.startswith(("00005 ", "00006 "))
-    assert browser.find("#curve .marker").get_attribute("d") != marker
+
+
+def test_the_curve_is_drawn_and_leads_to_its_frames(browser, page):
+    browser.open(page)
+    curve, label, marker = browser.find("#curve"), browser.find("#frame-label"), browser.find("#curve .marker")
+    picture = browser.find("#curve img")
+    browser.until(lambda: picture.get_property("naturalWidth") > 0)
+    assert picture.size == curve.size
+    assert picture.get_attribute("src").startswith("data:image/svg+xml;base64,")
+    before = marker.rect["x"]
+    curve.click()  # in its middle, which is right of the middle of its axes
+    assert label.text.startswith(("00005 ", "00006 "))
+    middle = marker.rect["x"]
+    assert middle == pytest.approx(curve.rect["x"] + curve.rect["width"] / 2, abs=curve.rect["width"] / FRAMES)
+    assert middle > before
+    # The marker of a frame stands where a click leads to that frame, and a drag follows the pointer.
+    from selenium.webdriver import ActionChains
+
+    browser.changes(browser.all("#worst button")[1].click)
+    worst = marker.rect["x"] - middle
+    actions = ActionChains(browser.driver).move_to_element(curve).click_and_hold()
+    actions.perform()
+    assert not label.text.startswith("00010 ")
+    ActionChains(browser.driver).move_by_offset(round(worst), 0).release().perform()
+    assert label.text.startswith("00010 ")
 
 
 def test_sequences_in_a_browser(browser, page):
@@ -208,8 +228,16 @@ def test_side_by_side_in_a_narrow_window(browser, page):
 
 
 def test_a_page_with_little_in_it(browser, tmp_path):
-    only = PageSequence("bear 9", [PageFrame("a", frame("bear 9", 1).image, {}, {}, {})], {})
-    browser.open(write(tmp_path / "page.html", methods={OURS: {"sequences": {}}}, sequences=[only], legends={}))
+    only = sequence(
+        "bear 9",
+        frame_names=["a"],
+        frame=image,
+        annotation=lambda _: None,
+        masks={OURS: lambda _: None},
+        scores={OURS: {}},
+    )
+    methods = {OURS: {"sequences": {}}}
+    browser.open(write(tmp_path / "page.html", methods=methods, sequences=[only], maps=None, legends={}))
     assert browser.find("#sequence-place").text == "1 of 1"
     assert browser.find("#unscored").is_displayed()
     assert not browser.find("#map-controls").is_displayed()

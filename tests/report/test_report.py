@@ -19,11 +19,13 @@ pytest.importorskip("jinja2")
 from configs import testing
 from munet_jax.checkpoints.weight_file import write_weights
 from munet_jax.commands.cli import main
+from munet_jax.commands.report import read_attributes
 from munet_jax.data.masks import read_mask, write_mask
+from munet_jax.data.trees import some_labelled
 from munet_jax.evaluation import run
-from munet_jax.report.make import ReportOptions, page_frames, page_sequence, read_attributes
-from munet_jax.report.of_evaluation import report_drawer
-from munet_jax.report.sequences import ReportSequence, mean_scores, sequences_in_trees
+from munet_jax.report.make import draw_evaluation
+from munet_jax.report.page import page_frames
+from munet_jax.report.sequences import ReportSequence, report_sequences
 from munet_jax.runtime.errors import InputError
 from tests.data.trees import make_davis
 
@@ -93,11 +95,18 @@ def test_bad_input_is_one_line(trees: Path, capsys: pytest.CaptureFixture[str]) 
     refused("cannot be read as JSON", "--attributes", str(trees / "none.json"))
     (trees / "late/dog/00002.png").unlink()
     refused("late/dog/00002.png: there is no such file", code=1)
-    shutil.rmtree(trees / "data/JPEGImages/480p/dog")
     shutil.copy(trees / "right/dog/00002.png", trees / "late/dog/00002.png")
-    refused("JPEGImages/480p/dog: holds no frames")
+    shutil.rmtree(trees / "data/JPEGImages/480p/dog")
+    refused("JPEGImages/480p/dog: listed, but there is no such folder")
     with pytest.raises(SystemExit):
         report(trees, "--pixel", "12")
+
+
+def test_a_mask_of_another_size_is_told_by_its_file(trees: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_mask(trees / "late/dog/00000.png", np.ones((8, 8), np.uint8))  # as given, so it is not scored
+    assert report(trees, "--formats", "png") == 2
+    assert "late/dog/00000.png: the label map is 8 x 8, but its frame" in capsys.readouterr().err
+    assert not (trees / "out/index.html").exists()
 
 
 def test_the_page_has_evenly_spread_frames_and_the_worst(trees: Path) -> None:
@@ -112,30 +121,16 @@ def test_the_page_has_evenly_spread_frames_and_the_worst(trees: Path) -> None:
         scores={"m": {f"{k:05}": (k / 100, k / 100) for k in range(1, 100)}},
     )
     assert page_frames(long, 5) == [0, *range(1, 11), 25, 50, 75, 100]
-    (sequence,) = sequences_in_trees(["cat"], frames, trees / "data/Annotations/480p", {"m": trees / "late"}, scores)
+    source = some_labelled(["cat"], frames, trees / "data/Annotations/480p")
+    (sequence,) = report_sequences(source, {"m": trees / "late"}, scores)
     assert page_frames(sequence, 10) == list(range(6))
     chosen = page_frames(sequence, 2)
     assert {0, 5} <= set(chosen)
     assert set(chosen) == {0, 1, 2, 3, 4, 5}  # fewer than ten scored frames: all of them are among the worst
     assert page_frames(sequence, 1)[0] == 0
-    page = page_sequence(sequence, ReportOptions(), None, None)
-    assert page.curves == {"m": [(f"{k:05}", pytest.approx(0.1 * k)) for k in range(1, 5)]}
-    shown = list(page.frames)
-    assert [frame.name for frame in shown] == [f"{k:05}" for k in range(6)]
-    np.testing.assert_array_equal(shown[3].masks["m"], shown[2].masks["annotation"])
-    assert shown[0].scores == {"m": None}
-    assert shown[2].scores["m"] == pytest.approx((0.2, 0.2))
-
-
-def test_scores_of_a_frame_are_means_over_its_objects() -> None:
-    rows = [
-        {"sequence": "a", "object": 1, "frame": "1", "J": 0.2, "F": 0.4},
-        {"sequence": "a", "object": 2, "frame": "1", "J": 0.6, "F": 0.6},
-        {"sequence": "a", "object": 2, "frame": "2", "J": 1.0, "F": 1.0},
-    ]
-    found = mean_scores(rows)
-    assert found["a"]["1"] == pytest.approx((0.4, 0.5))
-    assert found["a"]["2"] == (1.0, 1.0)
+    assert sequence.scores == {"m": {f"{k:05}": pytest.approx((0.1 * k, 0.1 * k)) for k in range(1, 5)}}
+    assert list(sequence.frame_names) == [f"{k:05}" for k in range(6)]
+    np.testing.assert_array_equal(sequence.masks["m"](3), sequence.annotation(2))
 
 
 def test_results_that_belong_to_nothing_are_told(trees: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +154,7 @@ def test_the_report_of_an_evaluation(tmp_path: Path, variables: Any, monkeypatch
     config = testing.get_config()
     config.evaluation.pictures = 0
     config.evaluation.synthetic.update(videos=1, frames=3)
-    run.evaluate(config, tmp_path, report=report_drawer())
+    run.evaluate(config, tmp_path, report=draw_evaluation)
     folder = tmp_path / "evaluation" / "report"
     kinds = {path.split("/")[0] for path in files(folder)}
     assert kinds == {"bars", "index.html", "iou", "matching", "motion", "strips"}

@@ -1,4 +1,4 @@
-"""Finding what is to be scored: annotations and a method's results, one folder per sequence, and what is wrong with them."""
+"""Trees of label maps: lists annotations and a method's results, one folder per sequence, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from munet_jax.data.youtube_vos import read_meta
 from munet_jax.evaluation.protocols import Protocol
 from munet_jax.runtime.errors import InputError
 
-MOST_NAMED = 3  # of a sequence's frames that have the same fault; their number is told too
+MOST_NAMED = 3  # frames of a sequence that a list of faults names; it then says how many there are
 
 
 @dataclasses.dataclass(frozen=True)
-class ResultSequence:
-    """One sequence's files.
+class TreeSequence:
+    """The files of one sequence.
 
     Attributes:
       name: of its folders.
       frame_names: of the annotated frames, in order.
       annotations: their label maps.
       results: the method's, by frame name; those that are missing are not in it.
-      first_frames: by object id, the index of the frame that it is given in; empty where the data does not say.
-      categories: by object id, where the data says.
+      first_frames: by object id, the index of the frame that gives it; empty where the data does not say.
+      categories: of the objects, by id, where the data says.
     """
 
     name: str
@@ -37,34 +37,34 @@ class ResultSequence:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResultTree:
-    """What was found.
+class MaskTrees:
+    """What there is to score, and what is wrong with it.
 
     Attributes:
       sequences: in natural order of their names.
-      problems: because of which nothing can be scored, a line each.
-      extra: results that belong to nothing, a line each.
+      problems: a line for each fault that keeps the method from being scored.
+      extra: a line for each result that belongs to nothing.
     """
 
-    sequences: tuple[ResultSequence, ...]
+    sequences: tuple[TreeSequence, ...]
     problems: tuple[str, ...]
     extra: tuple[str, ...]
 
 
-def list_results(
+def list_trees(
     annotations: Path,
     results: Path,
     protocol: Protocol,
     *,
     listed: Sequence[str] | None = None,
     meta: Path | None = None,
-) -> ResultTree:
+) -> MaskTrees:
     """Lists every sequence's label maps, without opening any.
 
     Args:
       annotations: the folder with one folder of label maps per sequence.
-      results: the same of a method; frames have the same names.
-      protocol: which frames are scored: results of the others may be missing.
+      results: the folder of a method, with the same names of sequences and frames.
+      protocol: which frames are scored; results of the others may be missing.
       listed: names of the sequences; default: all that there are annotations of.
       meta: the meta.json of YouTube-VOS, which says in which frames objects are given and what they are.
 
@@ -97,7 +97,7 @@ def list_results(
         problems += _missing(sequence, results / name, protocol)
         extra += _extra(sequence, protocol)
         sequences.append(sequence)
-    return ResultTree(tuple(sequences), tuple(sorted(problems, key=natural_key)), tuple(sorted(extra, key=natural_key)))
+    return MaskTrees(tuple(sequences), tuple(sorted(problems, key=natural_key)), tuple(sorted(extra, key=natural_key)))
 
 
 def _sequence_names(annotations: Path, listed: Sequence[str] | None) -> dict[str, None]:
@@ -121,7 +121,7 @@ def _folders(root: Path) -> set[str]:
     return found
 
 
-def _list_sequence(annotations: Path, results: Path, objects: Mapping[int, Mapping[str, Any]]) -> ResultSequence:
+def _list_sequence(annotations: Path, results: Path, objects: Mapping[int, Mapping[str, Any]]) -> TreeSequence:
     masks = list_images(annotations, (".png",))
     if not masks:
         raise InputError(
@@ -134,7 +134,7 @@ def _list_sequence(annotations: Path, results: Path, objects: Mapping[int, Mappi
         if first not in masks:
             raise InputError(f"{annotations / first}.png: object {identity} is given here, but there is no label map")
         first_frames[identity] = names.index(first)
-    return ResultSequence(
+    return TreeSequence(
         name=annotations.name,
         frame_names=names,
         annotations=tuple(masks.values()),
@@ -144,13 +144,13 @@ def _list_sequence(annotations: Path, results: Path, objects: Mapping[int, Mappi
     )
 
 
-def _missing(sequence: ResultSequence, folder: Path, protocol: Protocol) -> list[str]:
+def _missing(sequence: TreeSequence, folder: Path, protocol: Protocol) -> list[str]:
     scored = [sequence.frame_names[index] for index in protocol.scored_frames(len(sequence.frame_names))]
     missing = [name for name in scored if name not in sequence.results]
     return [f"{folder / name}.png: there is no such file" for name in missing]
 
 
-def _extra(sequence: ResultSequence, protocol: Protocol) -> list[str]:
+def _extra(sequence: TreeSequence, protocol: Protocol) -> list[str]:
     """Where not every frame is annotated, results of the others are no mistake."""
     if not protocol.every_frame:
         return []

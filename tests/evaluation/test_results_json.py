@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from munet_jax.evaluation.compare import compare
-from munet_jax.evaluation.results_files import read_results
+from munet_jax.evaluation.results_json import read_results
 from munet_jax.runtime.errors import InputError
 
 Values = Mapping[str, Sequence[float | int | None]]

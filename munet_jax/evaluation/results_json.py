@@ -1,30 +1,45 @@
-"""Reading `results.json` files again: where they lie, what their form is, and which of them can be compared."""
+"""The file results.json: writing it, finding and reading it again, its form, and which of them can be compared."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from munet_jax.data.images import natural_key
+from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
 
 EVALUATION_FOLDER = "evaluation"
 RESULTS_FILE = "results.json"
 REQUIRED = ("J", "F", "J&F")
 
+_DIGITS = 6
 _SHOWN = 3  # names that an error lists before it gives their number alone
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Writes results as indented JSON with sorted keys and floats of 6 digits; NaN and infinity become null.
+
+    The file appears whole or not at all.
+    """
+    text = json.dumps(_rounded(results), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_results(path: Path | str) -> dict[str, Any]:
     """The content of a results.json.
 
     Args:
-      path: the file, or a folder that has one in it or in its folder evaluation (a training run).
+      path: the file, the folder that holds it, or a training run, which holds it in its folder evaluation.
 
     Returns:
-      {"J", "F", "J&F", ..., "sequences": {name: {"objects": {id: {"J", "F", "J&F", ...}}}}}; numbers may be None.
+      {"J", "F", "J&F", ..., "sequences": {name: {"objects": {id: {"J", "F", "J&F", ...}}}}}; any number may be None.
 
     Raises:
       InputError: there is no such file, or it is not of this form.
@@ -41,8 +56,8 @@ def read_results(path: Path | str) -> dict[str, Any]:
 def name_and_path(text: str) -> tuple[str, Path]:
     """Name and path of a run that is given as PATH or NAME=PATH; a path that exists may have '=' in it.
 
-    Without NAME a run is called by its folder (that of the run, not its folder evaluation), and a file that is not called
-    results.json by its own name.
+    Without NAME a run has the name of its folder (never of its folder evaluation), and a file that is not called
+    results.json has its own name.
 
     Raises:
       InputError: the name or the path is empty.
@@ -60,7 +75,7 @@ def name_and_path(text: str) -> tuple[str, Path]:
 
 
 def check_results(called: str, content: Any) -> None:
-    """Check the form of results; `called` is what errors call them.
+    """Checks the form of results; `called` is what errors call them.
 
     Raises:
       InputError: a part is missing or of another type.
@@ -80,10 +95,11 @@ def check_results(called: str, content: Any) -> None:
 
 
 def check_comparable(runs: Mapping[str, Mapping[str, Any]], metric: str) -> None:
-    """Check that runs, by their names, were scored on the same objects by the same protocol and have a metric.
+    """Checks that runs, by name, were scored on the same objects by one protocol and have a metric.
 
     Raises:
-      InputError: they were not, or have not; or there are fewer than two, or one is not of the form of a results.json.
+      InputError: there are fewer than two; one is not of the form of a results.json; objects or protocols differ; or one
+        has no such metric.
     """
     if len(runs) < 2:
         raise InputError(f"comparing takes two runs or more, the baseline first, not {len(runs)}")
@@ -97,6 +113,19 @@ def check_comparable(runs: Mapping[str, Mapping[str, Any]], metric: str) -> None
 def is_number(value: Any) -> bool:
     """Whether a JSON value is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _rounded(value: Any) -> Any:
+    """What JSON can hold of a value."""
+    if isinstance(value, Mapping):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, _DIGITS) if math.isfinite(value) else None
+    return value
 
 
 def _find(path: Path) -> Path:
@@ -119,7 +148,7 @@ def _check_numbers(form: str, what: str, scores: Any) -> None:
 
 
 def _check_protocols(runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Runs may lack the entry, but those that have it must agree."""
+    """Runs may lack the entry "protocol", but those that have it must agree."""
     protocols = {name: json.dumps(r["protocol"], sort_keys=True) for name, r in runs.items() if "protocol" in r}
     if len(set(protocols.values())) > 1:
         listed = ", ".join(f"{name} by {protocol}" for name, protocol in protocols.items())
