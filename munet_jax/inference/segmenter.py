@@ -179,10 +179,8 @@ class VideoSegmenter:
         for number, view in enumerate(self._views):
             for path, leaf in jax.tree_util.tree_leaves_with_path(view.state):
                 host = np.array(leaf)  # a copy: a view would keep the next step from using the memory again
-                # NumPy's files do not know bfloat16.
-                state[f"{number}{jax.tree_util.keystr(path)}"] = (
-                    host.view(np.uint16) if host.dtype == jnp.bfloat16 else host
-                )
+                name = f"{number}{jax.tree_util.keystr(path)}"
+                state[name] = host.view(np.uint16) if host.dtype == jnp.bfloat16 else host  # unknown to NumPy's files
         return state
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:

@@ -108,9 +108,9 @@ class AdaptiveBank(NamedTuple):
     ) -> AdaptiveBank:
         """Merge or insert every position of a frame.
 
-        Arguments are those of `FrameBank.write`; the positions that an object's first frame inserts are pinned. When the memory
-        is full, the positions with the least use / age are evicted first, pinned ones never; new ones for which nothing may go are
-        dropped, the lower right of the frame first.
+        Arguments are those of `FrameBank.write`; the positions that an object's first frame inserts are pinned. When the
+        memory is full, the positions with the least use / age are evicted first, pinned ones never; new ones for which
+        nothing may go are dropped, the lower right of the frame first.
         """
         del frame, given
         valid = jnp.broadcast_to(objects[:, :, None], key.shape[:3])
