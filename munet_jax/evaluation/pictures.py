@@ -13,7 +13,7 @@ from munet_jax.data.masks import read_mask
 from munet_jax.host_types import Image, LabelMap
 from munet_jax.inference.maps import motion_maps
 from munet_jax.models import MUNet
-from munet_jax.visualization.figures import motion_figure
+from munet_jax.visualization.motion_figures import motion_figure
 from munet_jax.visualization.overlays import STRIP_SHARES, overlay_labels, save_gif, save_png, strip, strip_frames
 
 FOLDER = "pictures"

@@ -14,7 +14,7 @@ from munet_jax.host_types import Image, LabelMap
 from munet_jax.report.sequences import ReportSequence
 from munet_jax.visualization import plots
 from munet_jax.visualization.colours import flow_colours, heat_map
-from munet_jax.visualization.figures import colour_bar, wheel_legend
+from munet_jax.visualization.motion_figures import colour_bar, wheel_legend
 from munet_jax.visualization.overlays import STRIP_SHARES, overlay_labels, strip_frames
 
 LEGEND_WIDTH = 320  # pixels

@@ -9,7 +9,7 @@ import pytest
 from munet_jax.data.masks import davis_palette
 from munet_jax.runtime.errors import InputError
 from munet_jax.visualization.colours import flow_colours, heat_map
-from munet_jax.visualization.figures import colour_bar, motion_figure
+from munet_jax.visualization.motion_figures import colour_bar, motion_figure
 from munet_jax.visualization.overlays import (
     blend,
     enlarge,
