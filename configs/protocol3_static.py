@@ -4,8 +4,8 @@ Command:   python train.py --config configs/protocol3_static.py --workdir runs/p
            configs/protocol3_static.py:small is for two cores, from scratch, with ECSSD alone (workdir runs/protocol3_small)
            --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      MSRA10K, VOC 2012, ECSSD, COCO 2017 and PASCAL-S, each in a folder of STATIC (docs/data.md)
-Paper:     an epoch takes 17 hours; at the 1 s a clip of its protocol 1, these images would take 37
-           (docs/data.md says which readings give 17, and why all images are taken)
+Paper:     17 hours an epoch; at the 1 s a clip of its protocol 1 these images take 37, as clips of three frames 17
+           (docs/data.md says why all images and six frames are taken)
 Measured:  not measured
 """
 
