@@ -19,6 +19,11 @@ from munet_jax.models.convolution import Conv
 # Inside the norm: the gradient of x / |x| at 0 would be NaN.
 NORM_EPSILON = 1e-8
 
+# Numbers of `all_pairs`' largest intermediate (0.27 GB of f32) up to which it is used: 2 to 4 times faster than `window_rows`.
+ALL_PAIRS_LIMIT = 2**26
+# GPUs and TPUs would round the factors of a product to 10 or 7 bits: the flat softargmin says less than that loses.
+HIGHEST = jax.lax.Precision.HIGHEST
+
 # Table 1 of the paper: (input channels, output channels, kernel) of the motion network. The last output is D, the semantic
 # feature's width, which is 1024 in the paper's size.
 TABLE_1 = ((3, 3, 7), (3, 16, 1), (16, 16, 3), (16, 32, 1), (32, 32, 3), (32, 32, 1), (32, 64, 3), (64, 1024, 1))
@@ -42,9 +47,6 @@ def unit_vectors(features: FeatureMap) -> FeatureMap:
 def cost_volume(query: FeatureMap, reference: FeatureMap, *, radius: int = 12) -> CostVolume:
     """Eq. 1: cosine of each query position with every position of its search window in the reference.
 
-    One row of the window at a time: a banded product of all query columns with all reference columns of the shifted row,
-    from which the diagonals are read. The largest intermediate is [b, h, w, w + 2 * radius].
-
     Args:
       query: features of frame t [b, h, w, d].
       reference: features of frame t-1 [b, h, w, d].
@@ -54,27 +56,45 @@ def cost_volume(query: FeatureMap, reference: FeatureMap, *, radius: int = 12) -
       [b, h, w, (2r+1)**2] f32 in [-1, 1]; entry (dy + r) * (2r+1) + (dx + r) belongs to reference position (y + dy, x + dx).
       Positions outside the frame give 0.
     """
+    b, h, w, _ = query.shape
+    fits = b * h * h * w * (w + 2 * radius) <= ALL_PAIRS_LIMIT
+    cost = (all_pairs if fits else window_rows)(unit_vectors(query), unit_vectors(reference), radius)
+    # Transposed once, and not in each of its uses.
+    return jax.lax.optimization_barrier(cost).reshape(b, h, w, (2 * radius + 1) ** 2)
+
+
+def all_pairs(query: FeatureMap, reference: FeatureMap, radius: int) -> Float[Array, "b h w s s"]:
+    """The products of all pairs of positions at once, of which the windows are read: [b, h, w, dy, dx]."""
+    b, h, w, _ = query.shape
+    side = 2 * radius + 1
+    products = jnp.einsum("byxd,bYXd->byYxX", query, reference, precision=HIGHEST)
+    columns = banded_diagonals(products.reshape(b, h * h, w, w, 1), radius)  # [b, h * h, w, dx, 1]
+    windows = banded_diagonals(columns.reshape(b, 1, h, h, w * side), radius)  # [b, 1, h, dy, w * dx]
+    return jnp.swapaxes(windows.reshape(b, h, side, w, side), 2, 3)
+
+
+def window_rows(query: FeatureMap, reference: FeatureMap, radius: int) -> Float[Array, "b h w s s"]:
+    """As `all_pairs`, one row of the window at a time: the largest intermediate is [b, h, w, w + 2 * radius]."""
     height = query.shape[1]
-    query, reference = unit_vectors(query), unit_vectors(reference)
-    reference = jnp.pad(reference, ((0, 0), (radius, radius), (radius, radius), (0, 0)))
+    reference = jnp.pad(reference, ((0, 0), (radius, radius), (0, 0), (0, 0)))
 
     def window_row(_: None, dy: Array) -> tuple[None, Array]:
         rows = jax.lax.dynamic_slice_in_dim(reference, dy, height, axis=1)
-        return None, banded_diagonals(jnp.einsum("byxd,byzd->byxz", query, rows), radius)
+        products = jnp.einsum("byxd,byzd->byxz", query, rows, precision=HIGHEST)
+        return None, banded_diagonals(products[..., None], radius)[..., 0]
 
     # Checkpointed: the backward pass slices the rows again, else 25 copies of the reference would be kept.
-    _, cost = jax.lax.scan(jax.checkpoint(window_row), None, jnp.arange(2 * radius + 1))
-    b, h, w, _ = query.shape
-    # Turned round once, and not in each of its uses.
-    return jax.lax.optimization_barrier(jnp.moveaxis(cost, 0, 3)).reshape(b, h, w, (2 * radius + 1) ** 2)
+    return jnp.moveaxis(jax.lax.scan(jax.checkpoint(window_row), None, jnp.arange(2 * radius + 1))[1], 0, 3)
 
 
-def banded_diagonals(band: Float[Array, "b h w z"], radius: int) -> Float[Array, "b h w s"]:
-    """out[..., x, j] = band[..., x, x + j] for j in 0..2r, with z = w + 2r: a reshape in place of a gather."""
-    b, h, w, z = band.shape
+def banded_diagonals(products: Float[Array, "b h w z e"], radius: int) -> Float[Array, "b h w s e"]:
+    """out[..., x, j, :] = products[..., x, x + j - r, :] for j in 0..2r, 0 outside (z = w): reshapes in place of a gather."""
+    b, h, w, _, e = products.shape
+    band = jnp.pad(products, ((0, 0), (0, 0), (0, 0), (radius, radius), (0, 0)))
+    z = w + 2 * radius
     # Row x of length z starts at x * z; read with rows of z + 1, the same memory starts one further right at each row.
-    flat = jnp.pad(band.reshape(b, h, w * z), ((0, 0), (0, 0), (0, w)))
-    return flat.reshape(b, h, w, z + 1)[..., : 2 * radius + 1]
+    flat = jnp.pad(band.reshape(b, h, w * z, e), ((0, 0), (0, 0), (0, w), (0, 0)))
+    return flat.reshape(b, h, w, z + 1, e)[..., : 2 * radius + 1, :]
 
 
 def window_offsets(radius: int) -> Float[Array, "u 2"]:
@@ -118,7 +138,8 @@ def displacement(
     Returns:
       [b, h, w, 2] f32, (dx, dy) in stride-16 pixels: where the position was in frame t-1, relative to itself.
     """
-    return window_weights(cost, matching=matching, temperature=temperature, valid=valid) @ window_offsets(radius)
+    weights = window_weights(cost, matching=matching, temperature=temperature, valid=valid)
+    return jnp.matmul(weights, window_offsets(radius), precision=HIGHEST)
 
 
 def near_best(cost: CostVolume, *, radius: int, reach: int) -> Bool[Array, "b h w u"]:

@@ -39,7 +39,7 @@ def motion_figure(
     Args:
       frame: RGB uint8 [h, w, 3].
       uncertainty: the best cosine similarity of each pixel with the frame before, [h, w], in [-1, 1], as
-        `inference.motion.motion_maps` gives it; the network's own stride-16 map of the padded frame, [h', w'], is
+        `inference.maps.motion_maps` gives it; the network's own stride-16 map of the padded frame, [h', w'], is
         enlarged.
       displacement: where each pixel was in the frame before, [h, w, 2] as (x to the right, y down), in image pixels;
         or [h', w', 2].

@@ -1,6 +1,7 @@
 """Cost volume, displacement and uncertainty against numpy loops, and against motion that is known."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,17 @@ import pytest
 from jax.test_util import check_grads
 
 from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource
-from munet_jax.models.mu_layer import MULayer, cost_volume, displacement, near_best, uncertainty, window_inside
+from munet_jax.models import mu_layer
+from munet_jax.models.mu_layer import (
+    MULayer,
+    all_pairs,
+    cost_volume,
+    displacement,
+    near_best,
+    uncertainty,
+    window_inside,
+    window_rows,
+)
 
 RADIUS = 2
 
@@ -211,3 +222,30 @@ def test_a_learned_temperature_starts_where_the_config_says_and_has_a_gradient()
     np.testing.assert_allclose(learned.apply(variables, one, other).displacement, expected.displacement, atol=1e-6)
     gradient = jax.grad(lambda v: jnp.sum(learned.apply(v, one, other).displacement ** 2))(variables)
     assert abs(float(gradient["params"]["log_temperature"])) > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 6, 4), (2, 3, 9, 4), (1, 1, 1, 4)])
+def test_all_pairs_equal_the_rows_of_the_window_with_their_gradients(shape: tuple[int, ...]) -> None:
+    query, reference = (jnp.asarray(features(seed, shape)) for seed in range(2))
+    weights = jnp.asarray(np.random.default_rng(0).standard_normal((*shape[:3], 5, 5)), jnp.float32)
+
+    def run(form: Callable[..., Any]) -> Any:
+        def loss(query: Any, reference: Any) -> tuple[Any, Any]:
+            cost = form(query, reference, 2)
+            return jnp.sum(weights * cost), cost
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(query, reference)
+
+    for one, other in zip(jax.tree.leaves(run(all_pairs)), jax.tree.leaves(run(window_rows)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_large_frame_takes_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1080p: all pairs would be 0.3 GB."""
+    taken = []
+    for name in ("all_pairs", "window_rows"):
+        form = getattr(mu_layer, name)
+        monkeypatch.setattr(mu_layer, name, lambda *args, name=name, form=form: taken.append(name) or form(*args))
+    for size in ((30, 54), (68, 120)):
+        jax.eval_shape(cost_volume, *[jax.ShapeDtypeStruct((1, *size, 8), jnp.float32)] * 2)
+    assert taken == ["all_pairs", "window_rows"]

@@ -7,6 +7,7 @@ written for an object are masked out of the read.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -147,7 +148,9 @@ class FrameBank(NamedTuple):
         """
         memory, chunk = self.flat(), self.policy.chunk
         if top_k is None and chunk and shared_keys and memory.keys.shape[1] > 1:
-            return shared_readout(memory, query_key, chunk=chunk), self
+            each = functools.partial(chunked_readout, chunk=chunk)  # `shared_readout` asks the host on GPUs
+            shared = functools.partial(shared_readout, chunk=chunk)
+            return jax.lax.platform_dependent(memory, query_key, cpu=shared, default=each), self
         if top_k is None and not 0 < chunk < memory.keys.shape[2]:
             return readout(memory, query_key), self
         return chunked_readout(memory, query_key, chunk=chunk, top_k=top_k), self

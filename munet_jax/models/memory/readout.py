@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from munet_jax.array_types import Array, Bool, Float
 
+# GPUs and TPUs would round the factors of a score to 10 or 7 bits, which moves it by up to 8e-3.
+HIGHEST = jax.lax.Precision.HIGHEST
 # Stands for minus infinity in scores: a row in which nothing is occupied must not become NaN.
 NEVER = -1e30
 # An object whose positions all score this much below another's is read on its own: its exponentials would be too coarse.
@@ -42,7 +44,9 @@ def scores(memory: Memory, query_key: Float[Array, "b q k"]) -> Float[Array, "b 
     # One product for each object, in the order of its result: XLA's CPU compiler would make [m, q] of a single one and transpose
     # it, which takes as long as the product.
     per_object = jnp.broadcast_to(scaled[:, None], (*memory.keys.shape[:2], *scaled.shape[1:]))
-    products = jnp.einsum("bnqk,bnmk->bnqm", per_object, memory.keys, preferred_element_type=jnp.float32)
+    products = jnp.einsum(
+        "bnqk,bnmk->bnqm", per_object, memory.keys, precision=HIGHEST, preferred_element_type=jnp.float32
+    )
     return jnp.where(memory.occupied[:, :, None], products, NEVER)
 
 
@@ -116,8 +120,9 @@ def shared_readout(memory: Memory, query_key: Float[Array, "b q k"], *, chunk: i
     nothing = RunningSoftmax(jnp.full((b, 1, q), NEVER), jnp.zeros((b, n, q)), jnp.zeros((b, n, q, v)))
     softmax = scan_chunks(m, chunk, nothing, body)
     faint = is_known(memory)[..., None] & (softmax.total < FAINT)
-    one_by_one = lambda: chunked_readout(memory, query_key, chunk=chunk)  # noqa: E731
-    return jax.lax.cond(jnp.any(faint), one_by_one, lambda: softmax.mean(memory))
+    return jax.lax.cond(
+        jnp.any(faint), lambda: chunked_readout(memory, query_key, chunk=chunk), lambda: softmax.mean(memory)
+    )
 
 
 def kth_score(memory: Memory, query_key: Float[Array, "b q k"], top_k: int | None, chunk: int) -> Array | None:
@@ -175,10 +180,17 @@ def _running_softmax(memory: Memory, query_key: Array, kth: Array | None, chunk:
 def _unless_empty(
     is_part: bool, add: Callable[..., RunningSoftmax], softmax: RunningSoftmax, part: Memory, *rest: Array
 ) -> RunningSoftmax:
-    """`add`; a part of the memory (not all of it) that nobody has written to costs nothing."""
+    """`add`; on CPUs a part of the memory (not all of it) that nobody has written to costs nothing.
+
+    Elsewhere it is added too, without effect: a GPU would ask the host at each part whether it is empty.
+    """
     if not is_part:
         return add(softmax, part, *rest)
-    return jax.lax.cond(jnp.any(part.occupied), add, lambda softmax, *_: softmax, softmax, part, *rest)
+
+    def if_occupied(softmax: RunningSoftmax, part: Memory, *rest: Array) -> RunningSoftmax:
+        return jax.lax.cond(jnp.any(part.occupied), add, lambda softmax, *_: softmax, softmax, part, *rest)
+
+    return jax.lax.platform_dependent(softmax, part, *rest, cpu=if_occupied, default=add)
 
 
 def _weights(softmax: RunningSoftmax, scores: Float[Array, "b _ q m"]) -> tuple[Array, Array, Array]:
