@@ -1,7 +1,7 @@
-"""What makes inference faster on CPUs: wide 3x3 convolutions in Winograd's form, with kernels that were transformed beforehand.
+"""What makes inference faster: frozen norms folded into convolutions, and on CPUs wide 3x3 convolutions in Winograd's form.
 
-The network itself knows nothing of it: `with_transformed_kernels` adds a collection to its variables, and inside
-`winograd_convolutions()` every convolution that finds its kernel there is computed in that form.
+The network itself knows nothing of it: `prepare` changes its variables once, before the first frame, and inside
+`prepared_layers()` every layer whose variables were changed is computed in that form.
 
 F(m x m, 3x3) of Lavin and Gray (2016), m = 4 or 2: the map is cut into tiles of m + 2 by m + 2 that overlap by two; a tile is
 transformed to as many numbers per channel, each of which is one matrix product over the channels, and transformed back to
@@ -20,8 +20,9 @@ import numpy as np
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
-from munet_jax.models import MUNet
+from munet_jax.models import MUNet, efficientnet, resnet
 from munet_jax.models.convolution import Conv
+from munet_jax.models.resnet import FrozenBatchNorm
 
 COLLECTION, NAME = "winograd", "kernel"  # of the variables where a convolution's transformed kernel is
 # Below that many channels, in or out, the transforms cost more than the products save.
@@ -77,28 +78,94 @@ STRIDE_16 = ("query_embedding", "memory_embedding", "entry", "res4_", "mix")
 Transformed = Float[Array, "s s i o"]
 
 
-def with_transformed_kernels(model: MUNet, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """`variables` with the transformed kernels of wide 3x3 convolutions; as they are unless the network computes in f32."""
-    if model.decoder.dtype != jnp.float32:
-        return dict(variables)
-    return {**variables, COLLECTION: _transform_all(variables["params"])}
+def prepare(model: MUNet, variables: Mapping[str, Any], *, transform: bool) -> dict[str, Any]:
+    """Variables as inference computes with them; they are not to be trained further.
+
+    Args:
+      model: the network; kernels are transformed for f32 alone.
+      variables: its parameters and statistics; what does not change is shared with the result.
+      transform: whether to add the transformed kernels of wide 3x3 convolutions.
+    """
+    # Where `jax.default_device` says, also if they are on another device already.
+    params = jax.device_put(fold_norms(variables)["params"], jax.config.jax_default_device)  # type: ignore[attr-defined]
+    if transform and model.decoder.dtype == jnp.float32:
+        return {"params": params, COLLECTION: _transform_all(params)}
+    return {"params": params}
 
 
-def winograd_convolutions() -> Any:
-    """A context in which convolutions of stride 1 whose transformed kernel is among the variables take Winograd's form."""
+def prepared_layers() -> Any:
+    """A context in which folded norms add their shift, and convolutions with a transformed kernel take Winograd's form."""
     return nn.intercept_methods(_intercept)
 
 
 def _intercept(call: Callable[..., Any], arguments: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
     layer = context.module
-    if type(layer) is not Conv or context.method_name != "__call__" or layer.stride != 1:
+    if context.method_name != "__call__":
         return call(*arguments, **options)
-    transformed = layer.get_variable(COLLECTION, NAME)
-    x = arguments[0]
-    if transformed is None or not pays(x, transformed):
+    if type(layer) is FrozenBatchNorm and not layer.has_variable("params", "scale"):
+        return arguments[0] + layer.get_variable("params", "bias")[None, None, None].astype(layer.dtype)
+    transformed = layer.get_variable(COLLECTION, NAME) if type(layer) is Conv and layer.stride == 1 else None
+    if transformed is None or not pays(arguments[0], transformed):
         return call(*arguments, **options)
-    y = winograd_convolution(x.astype(layer.dtype), transformed)
+    y = winograd_convolution(arguments[0].astype(layer.dtype), transformed)
     return y + layer.get_variable("params", "bias")[None, None, None] if layer.use_bias else y
+
+
+def fold_norms(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables with no frozen norm left: kernels times factor, and of each norm its shift alone, as 'bias'.
+
+    Those of a network without frozen norms are as they were. What changed is on the host: compiling this would take longer than
+    the first frame.
+    """
+    folded = dict(variables)
+    statistics = folded.pop("batch_stats", {})
+    if not statistics:
+        return dict(variables)
+    params = variables["params"]
+    normed = jax.tree.map(np.asarray, {name: params[name] for name in statistics})
+    folded["params"] = {**params, **_fold(normed, jax.tree.map(np.asarray, statistics))}
+    return folded
+
+
+def _fold(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> dict[str, Any]:
+    """A level of the tree and all below it."""
+    folded = dict(params)
+    for name, inner in statistics.items():
+        if "bn" in inner:  # as `resnet.Norm` nests it
+            factor, shift = _factor_and_shift(params[name]["bn"], inner["bn"], resnet.EPSILON)
+            folded[name] = {"bn": {"bias": shift}}
+        elif "mean" in inner:  # of EfficientNet
+            factor, shift = _factor_and_shift(params[name], inner, efficientnet.EPSILON)
+            folded[name] = {"bias": shift}
+        else:
+            folded[name] = _fold(params[name], inner)
+            continue
+        for partner in partners(name):
+            if partner in params:
+                folded[partner] = _scale(params[partner], factor)
+    return folded
+
+
+def _factor_and_shift(
+    norm: Mapping[str, np.ndarray], statistics: Mapping[str, np.ndarray], epsilon: float
+) -> tuple[np.ndarray, np.ndarray]:
+    factor = norm["scale"] / np.sqrt(statistics["var"] + np.float32(epsilon))
+    return factor, norm["bias"] - statistics["mean"] * factor
+
+
+def partners(norm: str) -> list[str]:
+    """Names of what a norm comes after: 'expand_norm' of 'expand', 'norm1' of 'conv1' and of the mask's part of it."""
+    if norm.endswith("_norm"):
+        return [norm.removesuffix("_norm")]
+    before = norm.replace("norm", "conv")
+    return [before, f"{before}_mask"]
+
+
+def _scale(kernel: Any, factor: np.ndarray) -> Any:
+    """A convolution's parameters, or a bare kernel, whose last axis is the outputs; `factor` is [d]."""
+    if isinstance(kernel, Mapping):
+        return {**kernel, "kernel": _scale(kernel["kernel"], factor)}
+    return kernel * factor.reshape(*[1] * (kernel.ndim - 1), -1)
 
 
 def transform_kernel(kernel: Float[Array, "3 3 i o"], form: Form = F4) -> Transformed:

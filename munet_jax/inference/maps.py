@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from munet_jax.array_types import AnyMap, Array, CostVolume
 from munet_jax.host_types import Float, Image, UInt8
 from munet_jax.inference.arguments import check_frame
+from munet_jax.inference.cpu import prepared_layers
 from munet_jax.inference.views import Geometry, create_geometry, displacement_to_source, fit_frame, map_to_source
 from munet_jax.models import MUNet
 from munet_jax.models.padding import STRIDE
@@ -82,7 +83,8 @@ def motion_step(model: MUNet, variables: Any, frame: Array, before: Array) -> tu
         cost, _ = net.mu_layer.cost(encoded.reduced, previous)
         return query.motion.uncertainty, display_displacement(net, cost), query.attention, cost
 
-    return model.apply(variables, method=run)
+    with prepared_layers():  # a segmenter's variables may come in, too
+        return model.apply(variables, method=run)
 
 
 def motion_maps(

@@ -17,7 +17,7 @@ from munet_jax.array_types import Array
 from munet_jax.data.masks import IGNORE
 from munet_jax.inference.arguments import check_frame, check_ids, check_mask, check_options, check_outputs, given_ids
 from munet_jax.inference.budget import check_budget
-from munet_jax.inference.cpu import COLLECTION, with_transformed_kernels
+from munet_jax.inference.cpu import COLLECTION, prepare
 from munet_jax.inference.options import MOST_OBJECTS
 from munet_jax.inference.prediction import Prediction, argmax_labels, label_dtype
 from munet_jax.inference.views import (
@@ -57,10 +57,7 @@ class VideoSegmenter:
         options = config.inference
         check_options(options)
         self.config, self.max_objects = config, options.max_objects
-        # Where `jax.default_device` says, also if they are on another device already.
-        variables = jax.device_put(variables, jax.config.jax_default_device)  # type: ignore[attr-defined]
-        if options.winograd and jax.default_backend() == "cpu":
-            variables = with_transformed_kernels(model, variables)
+        variables = prepare(model, variables, transform=options.winograd and jax.default_backend() == "cpu")
         model = model.clone(object_chunk=options.object_chunk)
         self.network = Network(model, variables, create_policy(options))
         self.reset()
@@ -81,7 +78,7 @@ class VideoSegmenter:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Its parameters and statistics, as they were given."""
+        """Its parameters, with frozen norms folded in."""
         return {name: tree for name, tree in self.network.variables.items() if name != COLLECTION}
 
     @property

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from munet_jax.array_types import AnyMap, Array, Float
-from munet_jax.inference.cpu import winograd_convolutions
+from munet_jax.inference.cpu import prepared_layers
 from munet_jax.models import MUNet, video
 from munet_jax.models.decoder import upsample
 from munet_jax.models.memory import Bank, Policy
@@ -119,7 +119,7 @@ def predict_step(
     model: MUNet, variables: Any, bank: Bank, state: VideoState, frame: Array
 ) -> tuple[Output, Remembered, Bank]:
     """`video.predict`, compiled."""
-    with winograd_convolutions():
+    with prepared_layers():
         return video.predict(model, variables, state._replace(bank=bank), frame)
 
 
@@ -137,7 +137,7 @@ def remember_step(
     given: Array,
 ) -> VideoState:
     """`video.remember`, compiled."""
-    with winograd_convolutions():
+    with prepared_layers():
         return video.remember(
             model, variables, state._replace(bank=bank), remembered, frame, masks, objects=objects, new=new, given=given
         )
@@ -156,7 +156,8 @@ def displacement_step(model: MUNet, variables: Any, reduced: AnyMap, previous: A
 @functools.partial(jax.jit, static_argnums=(0, 2, 3, 4))
 def initial_state(model: MUNet, variables: Any, size: Size, objects: int, policy: Policy) -> VideoState:
     """`video.init_state` in one program."""
-    return video.init_state(model, variables, size, objects, policy=policy)
+    with prepared_layers():
+        return video.init_state(model, variables, size, objects, policy=policy)
 
 
 class View:

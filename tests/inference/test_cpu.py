@@ -1,4 +1,4 @@
-"""Winograd's form of wide convolutions gives the network's own results."""
+"""What inference computes once from the parameters: folded norms and transformed kernels give the network's own results."""
 
 from typing import Any
 
@@ -13,7 +13,9 @@ from munet_jax.inference import VideoSegmenter, cpu
 from munet_jax.models import create_model
 from munet_jax.models.convolution import Conv
 from munet_jax.models.create import variable_shapes
-from tests.models.tiny import tiny_model
+from tests.models.tiny import random_variables, tiny_model
+
+FROZEN = {"query_encoder__norm": "frozen_batch", "reference_encoder__norm": "frozen_batch"}
 
 
 def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -48,7 +50,7 @@ def test_small_maps_take_the_direct_form() -> None:
         layer, x = Conv(channels, 3), jnp.zeros((1, size, size, channels))
         variables = layer.init(jax.random.key(0), x)
         variables["winograd"] = cpu.transformed_kernels(variables["params"])
-        with cpu.winograd_convolutions():
+        with cpu.prepared_layers():
             return str(jax.make_jaxpr(layer.apply)(variables, x)).count("dot_general")
 
     assert [products(*case) for case in ((72, 128), (24, 128), (24, 256), (72, 127))] == [1, 0, 1, 0]
@@ -72,14 +74,59 @@ def test_what_works_at_stride_16_has_the_smaller_tiles() -> None:
     }  # fmt: skip
 
 
+def with_statistics(variables: Any) -> Any:
+    """Statistics and scales that are not those of a network before training."""
+    rng = np.random.default_rng(1)
+
+    def draw(path: Any, x: Any) -> Any:
+        return jnp.asarray(rng.uniform(0.5, 2.0, x.shape), x.dtype) if path[-1].key in ("var", "scale") else x
+
+    return jax.tree_util.tree_map_with_path(draw, variables)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        FROZEN | {"query_encoder__block": "bottleneck"},
+        {"query_encoder__kind": "efficientnet_lite0", "reference_encoder__norm": "frozen_batch"},
+    ],
+    ids=["resnet", "efficientnet"],
+)
+def test_folded_norms_change_nothing(changes: dict[str, Any]) -> None:
+    model = tiny_model(**changes)
+    variables = with_statistics(random_variables(model))
+    folded = cpu.fold_norms(variables)
+    assert set(folded) == {"params"}
+    names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(folded["params"]["query_encoder"])}
+    assert names <= {"kernel", "bias", "depthwise"}
+    rng = np.random.default_rng(2)
+    frames, masks = rng.random((1, 48, 64, 3), np.float32), rng.random((1, 2, 48, 64), np.float32)
+
+    @jax.jit
+    def run(variables: Any) -> Any:
+        def parts(net: Any) -> Any:
+            encoded = net.encode(jnp.asarray(frames))
+            query = net.query(encoded, encoded.reduced)
+            return encoded.features, net.memorise(jnp.asarray(frames), jnp.asarray(masks), query.key)
+
+        with cpu.prepared_layers():
+            return model.apply(variables, method=parts)
+
+    for one, other in zip(jax.tree.leaves(run(variables)), jax.tree.leaves(run(folded)), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5 * float(jnp.abs(one).max()))
+
+
 @pytest.mark.usefixtures("standard_promotion")
-def test_only_networks_in_f32_are_transformed() -> None:
-    for dtype, expected in (("float32", True), ("bfloat16", False)):
+def test_a_network_without_frozen_norms_stays_as_it_is() -> None:
+    variables = random_variables(tiny_model())
+    folded = cpu.fold_norms(variables)
+    assert all(jax.tree.leaves(jax.tree.map(lambda x, y: x is y, folded["params"], variables["params"])))
+    for dtype, transform, expected in (("float32", True, True), ("float32", False, False), ("bfloat16", True, False)):
         model = tiny_model(dtype=dtype, decoder_dim=(128, 128, 128))
-        shapes = variable_shapes(model)
-        prepared = jax.eval_shape(lambda v, m=model: cpu.with_transformed_kernels(m, v), shapes)
+        prepared = jax.eval_shape(
+            lambda v, m=model, t=transform: cpu.prepare(m, v, transform=t), variable_shapes(model)
+        )
         assert (cpu.COLLECTION in prepared) == expected
-        assert prepared["params"] == shapes["params"]
 
 
 def largest_difference(network: Any, frames: Any, mask: Any) -> float:
