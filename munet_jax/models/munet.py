@@ -7,9 +7,7 @@ from flax import linen as nn
 from munet_jax.array_types import (
     AnyMap,
     Array,
-    Bool,
     ClassLogits,
-    ClipBatch,
     Float,
     FrameBatch,
     ObjectMasks,
@@ -104,14 +102,4 @@ class MUNet(nn.Module):
 
         return over_objects(self.object_chunk, embed, masks)
 
-    def __call__(
-        self,
-        frames: ClipBatch,
-        masks: ObjectMasks,
-        objects: ObjectValid,
-        *,
-        memory: str = "reference",
-        hinted: Bool[Array, "b s"] | None = None,
-    ) -> Float[Array, "b s h w c"]:
-        """Training: segment frames 1.. of a clip, given frame 0's masks; see `clip.segment_clip`."""
-        return segment_clip(self, frames, masks, objects, memory=memory, hinted=hinted)
+    __call__ = segment_clip  # training: frames 1.. of a clip, given frame 0's masks

@@ -28,7 +28,7 @@ from munet_jax.array_types import (
     ObjectValid,
 )
 from munet_jax.models.aggregation import object_probabilities
-from munet_jax.models.memory import Bank, EveryK, Policy, forget_objects, more_objects
+from munet_jax.models.memory import Bank, EveryK, NewFrame, Policy, forget_objects, more_objects
 from munet_jax.models.mu_layer import displacement, near_best
 from munet_jax.models.munet import MUNet
 from munet_jax.models.padding import STRIDE, positions_of
@@ -198,7 +198,7 @@ def remember(
       given: whether a mask is given in this frame, which then stays in memory.
     """
     key, value = model.apply(variables, frame, masks, remembered.key, remembered.semantic, method="memorise")
-    bank = state.bank.write(key, value, objects, new=new, frame=state.frame, given=given)
+    bank = state.bank.write(NewFrame(key, value, objects, new, state.frame, given))
     return VideoState(bank, remembered.reduced, masks, objects, state.frame + 1)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from munet_jax.models.memory import Adaptive, AdaptiveBank, EveryK, FrameBank, forget_objects, more_objects
+from munet_jax.models.memory import Adaptive, AdaptiveBank, EveryK, FrameBank, NewFrame, forget_objects, more_objects
 from munet_jax.models.memory.every_k import PREVIOUS_SLOT, more_frames
 from munet_jax.models.memory.readout import Memory, chunked_readout, counted_readout, readout, shared_readout
 
@@ -135,7 +135,7 @@ def test_every_k_keeps_the_first_frame_and_evicts_the_oldest() -> None:
     @jax.jit
     def write(bank: FrameBank, frame: jax.Array, given: jax.Array) -> FrameBank:
         feature = jnp.full((1, 1, 1, 1), frame, jnp.float32)
-        return bank.write(feature, feature, yes, new=yes, frame=frame, given=given)
+        return bank.write(NewFrame(feature, feature, yes, yes, frame, given))
 
     held = []
     for frame in range(33):
@@ -230,9 +230,7 @@ def test_the_adaptive_memory_equals_the_loop() -> None:
                     entry["use"] += np.log1p(counts[0, number, place])
             if objects[0, number]:
                 loop.write(keys[0, number], values[0, number], bool(pin[0, number]))
-        write = jax.jit(
-            lambda bank, key, value, objects, new: bank.write(key, value, objects, new=new, frame=0, given=False)
-        )
+        write = jax.jit(lambda bank, key, value, objects, new: bank.write(NewFrame(key, value, objects, new, 0, False)))
         bank = write(bank, *(jnp.asarray(x) for x in (keys, values, objects, pin)))
         grown = np.asarray(bank.occupied).sum(axis=-1)[0] - full
         merges += int(grown[0] < p and full[0] + p <= policy.capacity * p)
@@ -260,13 +258,13 @@ def test_the_pinned_frame_never_goes_and_forgotten_objects_leave_room() -> None:
     bank = policy.init(1, 1, p, key_dim=3, value_dim=3, dtype=jnp.float32)
     first = jnp.asarray(rng.standard_normal((1, 1, p, 3)), jnp.float32)
     yes, no = jnp.ones((1, 1), bool), jnp.zeros((1, 1), bool)
-    bank = bank.write(first, first, yes, new=yes, frame=0, given=True)
+    bank = bank.write(NewFrame(first, first, yes, yes, 0, True))
     for _ in range(5):
         other = jnp.asarray(rng.standard_normal((1, 1, p, 3)), jnp.float32)
-        bank = bank.write(other, other, yes, new=no, frame=1, given=False)
+        bank = bank.write(NewFrame(other, other, yes, no, 1, False))
     np.testing.assert_array_equal(bank.keys[0, 0, :p], first[0, 0])
     np.testing.assert_array_equal(bank.keys[0, 0, p:], other[0, 0])
-    nobody = bank.write(first, first, no, new=no, frame=2, given=False)
+    nobody = bank.write(NewFrame(first, first, no, no, 2, False))
     np.testing.assert_array_equal(nobody.keys, bank.keys)
     forgotten = forget_objects(more_objects(bank, 2), jnp.asarray([True, False]))
     assert not forgotten.occupied.any()

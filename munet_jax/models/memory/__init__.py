@@ -6,6 +6,7 @@ readout and the bank after it, `bank.grow` makes room. A bank is a value: every 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -14,17 +15,21 @@ import jax.numpy as jnp
 from munet_jax.array_types import Array, Bool
 from munet_jax.models.memory.adaptive import Adaptive, AdaptiveBank
 from munet_jax.models.memory.every_k import EveryK, FrameBank
+from munet_jax.models.memory.new_frame import NewFrame
 from munet_jax.models.memory.readout import Memory, readout
 from munet_jax.runtime.errors import InputError
 
 Bank: TypeAlias = FrameBank | AdaptiveBank
 Policy: TypeAlias = EveryK | Adaptive
 
-POLICIES: dict[str, type[Policy]] = {"every_k": EveryK, "adaptive": Adaptive}
+POLICIES: dict[str, Callable[[Any], Policy]] = {
+    "every_k": lambda options: EveryK(options.memory_interval, options.memory_capacity, options.read_chunk),
+    "adaptive": lambda options: Adaptive(**options.adaptive, chunk=options.read_chunk),
+}
 
 __all__ = [
-    "POLICIES", "Adaptive", "AdaptiveBank", "Bank", "EveryK", "FrameBank", "Memory", "Policy", "create_policy", "forget_objects",
-    "more_objects", "readout",
+    "POLICIES", "Adaptive", "AdaptiveBank", "Bank", "EveryK", "FrameBank", "Memory", "NewFrame", "Policy", "create_policy",
+    "forget_objects", "more_objects", "readout",
 ]  # fmt: skip
 
 
@@ -35,7 +40,7 @@ def create_policy(options: Any) -> Policy:
       InputError: a field has a value that cannot be.
     """
     try:
-        return POLICIES[options.memory_policy].from_options(options)
+        return POLICIES[options.memory_policy](options)
     except ValueError as error:
         raise InputError(f"config.inference: {error}") from error
 

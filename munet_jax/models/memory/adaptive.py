@@ -11,7 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from munet_jax.array_types import Array, Bool, Float, ObjectValid
+from munet_jax.array_types import Array, Bool, Float
+from munet_jax.models.memory.new_frame import NewFrame
 from munet_jax.models.memory.readout import Memory, counted_readout, scan_chunks
 
 # Below this a vector has no direction.
@@ -39,11 +40,6 @@ class Adaptive:
 
     capacity_option: ClassVar[str] = "adaptive_capacity"
     least_capacity: ClassVar[int] = 2
-
-    @classmethod
-    def from_options(cls, options: Any) -> Adaptive:
-        """What `config.inference` says."""
-        return cls(**options.adaptive, chunk=options.read_chunk)
 
     def __post_init__(self) -> None:
         """Refuse a memory that could not hold the frame that is pinned and one more."""
@@ -96,26 +92,15 @@ class AdaptiveBank(NamedTuple):
         """What is read."""
         return Memory(self.keys, self.values, self.occupied)
 
-    def write(
-        self,
-        key: Float[Array, "b n p k"],
-        value: Float[Array, "b n p v"],
-        objects: ObjectValid,
-        *,
-        new: ObjectValid,
-        frame: int | Array,
-        given: bool | Array,
-    ) -> AdaptiveBank:
-        """Merge or insert every position of a frame.
+    def write(self, frame: NewFrame) -> AdaptiveBank:
+        """Merge or insert every position of a frame; those that an object's first frame inserts are pinned.
 
-        Arguments are those of `FrameBank.write`; the positions that an object's first frame inserts are pinned. When the
-        memory is full, the positions with the least use / age are evicted first, pinned ones never; new ones for which
+        When the memory is full, the positions with the least use / age are evicted first, pinned ones never; new ones for which
         nothing may go are dropped, the lower right of the frame first.
         """
-        del frame, given
-        valid = jnp.broadcast_to(objects[:, :, None], key.shape[:3])
-        b, n = objects.shape
-        flat = jax.tree.map(lambda x: x.reshape(b * n, *x.shape[2:]), (self, key, value, valid, new))
+        valid = jnp.broadcast_to(frame.objects[:, :, None], frame.key.shape[:3])
+        b, n = frame.objects.shape
+        flat = jax.tree.map(lambda x: x.reshape(b * n, *x.shape[2:]), (self, frame.key, frame.value, valid, frame.new))
         # One object after the other: the cosines of one are large already.
         written = jax.lax.map(lambda inputs: _write_object(*inputs), flat)
         return jax.tree.map(lambda x: x.reshape(b, n, *x.shape[1:]), written)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from munet_jax.array_types import Array, Float, Keys, ObjectValid, Occupied, Values
+from munet_jax.models.memory.new_frame import NewFrame
 from munet_jax.models.memory.readout import Memory, chunked_readout, readout, shared_readout
 
 # The slot of the previous frame, replaced at each step; later slots hold frames that stay.
@@ -40,11 +41,6 @@ class EveryK:
 
     capacity_option: ClassVar[str] = "memory_capacity"
     least_capacity: ClassVar[int] = 3
-
-    @classmethod
-    def from_options(cls, options: Any) -> EveryK:
-        """What `config.inference` says."""
-        return cls(options.memory_interval, options.memory_capacity, options.read_chunk)
 
     def __post_init__(self) -> None:
         """Refuse a bank that could not hold the first, the previous and one more frame."""
@@ -107,34 +103,15 @@ class FrameBank(NamedTuple):
             occupied=put(self.occupied, jnp.broadcast_to(objects[:, :, None], key.shape[:3]), slot, axis=2),
         )
 
-    def write(
-        self,
-        key: Float[Array, "b n p k"],
-        value: Float[Array, "b n p v"],
-        objects: ObjectValid,
-        *,
-        new: ObjectValid,
-        frame: int | Array,
-        given: bool | Array,
-    ) -> FrameBank:
-        """Put a frame into its slot; one that stays takes the place of the previous frame, which is evicted.
-
-        Args:
-          key: of the frame's positions, for each object.
-          value: of the same positions.
-          objects: which slots hold an object.
-          new: objects that this frame gives for the first time (this policy treats them like the others).
-          frame: its index in the video.
-          given: whether a mask is given in it.
-        """
-        del new
-        stays, policy = self.policy.stays(frame, given), self.policy
+    def write(self, frame: NewFrame) -> FrameBank:
+        """Put a frame into its slot; one that stays takes the place of the previous frame, which is evicted."""
+        stays, policy = self.policy.stays(frame.index, frame.given), self.policy
         later = FIRST_SLOT + 1 + (self.kept - 1) % (policy.capacity - FIRST_SLOT - 1)
         slot = jnp.where(stays, jnp.where(self.kept == 0, FIRST_SLOT, later), PREVIOUS_SLOT)
         nobody = jnp.zeros((*self.occupied.shape[:2], self.occupied.shape[3]), jnp.bool_)
         emptied = jax.lax.dynamic_update_index_in_dim(self.occupied, nobody, PREVIOUS_SLOT, axis=2)
         kept = self.kept + jnp.asarray(stays, jnp.int32)
-        return self._replace(occupied=emptied, kept=kept).put(slot, key, value, objects)
+        return self._replace(occupied=emptied, kept=kept).put(slot, frame.key, frame.value, frame.objects)
 
     def read(
         self, query_key: Float[Array, "b q k"], *, top_k: int | None = None, shared_keys: bool = False
