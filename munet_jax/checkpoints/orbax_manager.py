@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 import zlib
 from collections.abc import Callable
@@ -44,7 +45,7 @@ def has_checkpoint(workdir: Path) -> bool:
 class Checkpoints:
     """The checkpoints of one workdir: the newest `keep`, and the one with the best score.
 
-    Orbax writes in the background, beside, and renames: a save that is killed half-way leaves the older ones as they were.
+    A thread writes, through Orbax, beside, and renames: a save that is killed half-way leaves the older ones as they were.
     """
 
     def __init__(self, workdir: Path, *, keep: int = 2, scored: bool = True) -> None:
@@ -62,31 +63,58 @@ class Checkpoints:
             preservation_policy=AnyPreservationPolicy([LatestN(n=keep), best]),
             best_fn=_score if scored else None,
             create=False,
+            enable_async_checkpointing=False,  # the thread is ours: checksums take their time too
             multiprocessing_options=alone,
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: concurrent.futures.Future[None] | None = None
 
     def latest_step(self) -> int | None:
         """Step of the newest finished checkpoint."""
         return self._manager.latest_step()
 
     def save(self, state: Any, score: float | None = None) -> None:
-        """Begin to save a host state under its step, unless that step is there already.
+        """Begin to save a host state under its step, unless that step is there already; waits for the save before.
 
         Args:
           state: a training state of numpy arrays with a field `step`, which nobody may change afterwards.
           score: of the held-out videos, higher is better; None where they were not looked at.
+
+        Raises:
+          InputError: the save before could not be written.
         """
+        self.wait()
+        self._writing = self._thread.submit(self._write, state, score)
+
+    def _write(self, state: Any, score: float | None) -> None:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         described = {"leaves": parameter_shapes(state), "checksums": checksums(state)}
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), model=ocp.args.JsonSave(described))
-        self._manager.save(step, args=arguments, metrics=None if score is None else {SCORE: score})
+        try:
+            self._manager.save(step, args=arguments, metrics=None if score is None else {SCORE: score})
+        except Exception as error:  # whatever Orbax's writers meet on a disk that is full or gone
+            raise InputError(
+                f"checkpoint {self.folder}/{step} cannot be written ({_reason(error)}); make room or give permission there, "
+                "and give the same command again: it goes on from the checkpoint before"
+            ) from error
+
+    def check(self) -> None:
+        """Raise what a save met that is done by now; never waits."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
 
     def wait(self) -> None:
-        """Return when everything is written."""
-        self._manager.wait_until_finished()
+        """Return when everything is written.
+
+        Raises:
+          InputError: it could not be.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def restore(self, template: Any) -> Any:
         """The newest state, in the structure of `template` (arrays or shapes).
@@ -149,8 +177,7 @@ class Checkpoints:
             sys.unraisablehook = hook
             return read
         except Exception as error:  # whatever Orbax's readers meet in a file that was changed
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise InputError(self._damaged(step, reason)) from error
+            raise InputError(self._damaged(step, _reason(error))) from error
 
     def _described(self, step: int) -> dict[str, Any]:
         described = self._read(step, model=ocp.args.JsonRestore())["model"]
@@ -183,8 +210,12 @@ class Checkpoints:
         return f"checkpoint {self.folder}/{step} is damaged ({reason}); remove that folder to go on from the checkpoint before"
 
     def close(self) -> None:
-        """Wait for what is being written and release Orbax's threads."""
-        self._manager.close()
+        """Wait for what is being written and release all threads; raises as `wait` does."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+            self._manager.close()
 
 
 def _without_late_reads(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -199,6 +230,11 @@ def _without_late_reads(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
             hook(unraisable)
 
     return filtered
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _score(metrics: Any) -> float:

@@ -9,10 +9,10 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -26,6 +26,9 @@ from munet_jax.data.workers import USEFUL_THREADS, Crew, choose_crew, clip_bytes
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
 from munet_jax.training.step import TrainState
+
+Clips = dict[str, np.ndarray]
+Item = TypeVar("Item")
 
 METRICS_FILE = "metrics.jsonl"
 RUNS_FILE = "runs.jsonl"
@@ -70,9 +73,9 @@ class MetricsLog:
             if opened is not None:
                 opened.close()
 
-    def announce(self, config: ConfigDict, parts: Sequence[Part], state: TrainState) -> None:
+    def announce(self, config: ConfigDict, parts: Sequence[Part], replicas: TrainState) -> None:
         """Say in one line what runs where, and who makes its clips."""
-        count = sum(x.size for x in jax.tree.leaves(state.params))
+        count = sum(x.size // x.shape[0] for x in jax.tree.leaves(replicas.params))
         batch, devices = config.train.batch_size, jax.device_count()
         total = sum(part.weight for part in parts)
         data = " + ".join(f"{part.weight / total:.0%} {part.source.name} ({len(part.source)})" for part in parts)
@@ -89,14 +92,14 @@ class MetricsLog:
                 file=sys.stderr,
             )
 
-    def watch(self, batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-        """The same batches; the time spent waiting for them and the clips that were skipped are logged."""
-        while True:
-            start = time.monotonic()
-            batch = next(batches)
+    def watch(self, batches: Iterable[tuple[Clips, Item]]) -> Iterator[tuple[Clips, Item]]:
+        """The same pairs of clips and what is made of them; the wait for them and the clips skipped are logged."""
+        start = time.monotonic()
+        for clips, item in batches:
             self._waited += time.monotonic() - start
-            self._skipped += int(batch["skipped"].sum())
-            yield batch
+            self._skipped += int(clips["skipped"].sum())
+            yield clips, item
+            start = time.monotonic()
 
     def record(self, step: int, metrics: dict[str, float], now: float) -> None:
         """Write one line and move the bar; `now` is when the step was handed to the devices."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from munet_jax.training.distributed import StopRequest, from_writer, is_writer
 from munet_jax.training.logs import MetricsLog, write_start
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import AXIS, check_batch_size, compile_step, replicate, to_devices, unreplicate
-from munet_jax.training.step import TrainState, abstract_batch, create_state, make_train_step
+from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
 from munet_jax.training.validation import SCORE, Validation
 from munet_jax.training.watch import Done, LossWatch
 
@@ -64,9 +65,10 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     try:
         if checkpoints is not None and checkpoints.latest_step() is not None:
             state = checkpoints.restore(state)
-        state = from_writer(state)
+        replicas, first = replicate(from_writer(state), jax.local_device_count()), int(state.step)
+        del state  # nobody keeps the first one: on the devices it would lie beside every later one
         run = Run(config, workdir, parts, schedule, checkpoints, validation)
-        return run.go(step, state, open_batches(config, parts, options, int(state.step)))
+        return run.go(step, replicas, first, open_batches(config, parts, options, first))
     finally:
         if checkpoints is not None:
             checkpoints.close()
@@ -121,23 +123,31 @@ class Run:
         self._parts, self._schedule = parts, schedule
         self._checkpoints, self._validation = checkpoints, validation
 
-    def go(self, step: Any, state: TrainState, batches: Iterator[dict[str, np.ndarray]]) -> TrainState:
-        """Train from `state` to the last step. The host waits for the devices only where it saves."""
-        first, total = int(state.step), self._train.steps
+    def go(
+        self, step: TrainStep, replicas: TrainState, first: int, batches: Iterator[dict[str, np.ndarray]]
+    ) -> TrainState:
+        """Train from a replicated state after step `first`, which is given up, to the last step.
+
+        The devices wait for the host only where it saves, and there no longer than a copy of the state takes.
+        """
+        total = self._train.steps
         if is_writer():
             write_start(self._config, self._workdir, first)
         folder = self._workdir if is_writer() else None
         watch = LossWatch(self._parts, self._workdir)
         devices, compiled = jax.local_device_count(), None
-        with MetricsLog(folder, first, total, tensorboard=self._train.tensorboard) as log, StopRequest() as stop:
-            log.announce(self._config, self._parts, state)
-            replicas = replicate(state, devices)
-            waiting = to_devices(watch.remember(log.watch(batches)), devices, total - first)
-            for number in range(first + 1, total + 1):
-                batch = next(waiting)
+        with (
+            MetricsLog(folder, first, total, tensorboard=self._train.tensorboard) as log,
+            StopRequest() as stop,
+            contextlib.closing(to_devices(batches, devices, total - first)) as waiting,
+        ):
+            log.announce(self._config, self._parts, replicas)
+            for number, (clips, batch) in enumerate(log.watch(waiting), start=first + 1):
                 compiled = compiled or compile_step(step, replicas, batch)
                 replicas, metrics = compiled(replicas, batch)
-                self._log(log, watch.add(number, metrics))
+                self._log(log, watch.add(number, metrics, clips))
+                if self._checkpoints is not None:
+                    self._checkpoints.check()
                 stopping = stop.agreed(number)
                 if stopping or number == total or self._is_due(number):
                     self._log(log, watch.drain())  # a state whose loss is not finite is not saved
@@ -147,7 +157,7 @@ class Run:
                     raise Stopped(
                         f"stopped at step {number} of {total}, which is saved; the same command goes on from it"
                     )
-        return state
+        return unreplicate(replicas)
 
     def _is_due(self, number: int) -> bool:
         every = (self._train.checkpoint_every, self._train.validate_every)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from flax import jax_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import CPU_OPTIONS
+from munet_jax.runtime.prefetch import prefetch
 from munet_jax.training.step import Batch, TrainState, TrainStep
 
 AXIS = "batch"
-PREFETCHED = 2  # batches that wait on the devices
+Waiting = Generator[tuple[dict[str, np.ndarray], Batch], None, None]
 
 
 def parallel_step(step: TrainStep) -> Any:
@@ -46,8 +47,14 @@ def replicate(state: TrainState, devices: int) -> TrainState:
 
 
 def unreplicate(state: TrainState) -> TrainState:
-    """The first device's copy, on the host."""
-    return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data[0]), state)
+    """The first device's copy, on the host.
+
+    Whole shards are copied and then looked into: to take a part of an array that lies on a device is a device program,
+    one for each leaf, and each waits its turn behind the steps that were handed over.
+    """
+    shards = jax.tree.map(lambda x: x.addressable_shards[0].data, state)
+    jax.tree.map(lambda x: x.copy_to_host_async(), shards)
+    return jax.tree.map(lambda x: np.asarray(x)[0], shards)
 
 
 def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None:
@@ -72,7 +79,15 @@ def split_batch(batch: dict[str, np.ndarray], devices: int) -> Batch:
     return Batch(**{name: split(batch[name]) for name in ("frames", "labels", "valid", "objects")})
 
 
-def to_devices(batches: Iterator[dict[str, np.ndarray]], devices: int, count: int) -> Iterator[Batch]:
-    """The next `count` batches, split, and copied to their devices while the step before runs."""
-    split = (split_batch(batch, devices) for batch in itertools.islice(batches, count))
-    return jax_utils.prefetch_to_device(split, PREFETCHED)
+def to_devices(batches: Iterator[dict[str, np.ndarray]], devices: int, count: int) -> Waiting:
+    """The next `count` batches, each beside what the step takes of it, which a thread has split and copied to the devices.
+
+    A batch that is ready never waits for the one after it.
+    """
+    sharding = NamedSharding(Mesh(np.array(jax.local_devices()[:devices]), (AXIS,)), PartitionSpec(AXIS))
+
+    def ready() -> Waiting:
+        for batch in itertools.islice(batches, count):
+            yield batch, jax.device_put(split_batch(batch, devices), sharding)
+
+    return prefetch(ready())

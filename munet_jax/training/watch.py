@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Pending(NamedTuple):
     """A step that was handed to the devices."""
 
     number: int
-    metrics: dict[str, Any]
+    metrics: dict[str, jax.Array]  # of the first local device; all have the same
     batch: dict[str, np.ndarray]
     time: float  # when, by time.monotonic()
 
@@ -44,17 +44,17 @@ class LossWatch:
         """`parts` name the clips; `workdir` takes the batch of a loss that is not finite."""
         self._parts, self._workdir = parts, workdir
         self._pending: collections.deque[Pending] = collections.deque()
-        self._batches: collections.deque[dict[str, np.ndarray]] = collections.deque()
 
-    def remember(self, batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-        """The same batches; those on their way to the devices are kept, to be named if their loss is not finite."""
-        for batch in batches:
-            self._batches.append(batch)
-            yield batch
+    def add(self, number: int, metrics: dict[str, Any], batch: dict[str, np.ndarray]) -> list[Done]:
+        """Take the metrics of the step that was just started, and its clips; give the metrics that are old enough.
 
-    def add(self, number: int, metrics: dict[str, Any]) -> list[Done]:
-        """Take the metrics of the step that was just started; give those that are old enough."""
-        self._pending.append(Pending(number, metrics, self._batches.popleft(), time.monotonic()))
+        That waits for step `number - LAG`, with `LAG` newer ones under way: the host is never further ahead, and the
+        devices never without work.
+        """
+        own = {name: value.addressable_shards[0].data for name, value in metrics.items()}
+        for value in own.values():
+            value.copy_to_host_async()
+        self._pending.append(Pending(number, own, batch, time.monotonic()))
         return self._take(LAG)
 
     def drain(self) -> list[Done]:
@@ -65,8 +65,8 @@ class LossWatch:
         done = []
         while len(self._pending) > left:
             step = self._pending.popleft()
-            # The first local device's; all have the same.
-            values = {name: float(value.addressable_shards[0].data[0]) for name, value in step.metrics.items()}
+            # The array first, then its only value: taking that on the device would wait for all steps under way.
+            values = {name: float(np.asarray(value)[0]) for name, value in step.metrics.items()}
             if not math.isfinite(values["loss"]):
                 raise InputError(self._report(step, values["loss"]))
             done.append(Done(step.number, values, step.time))

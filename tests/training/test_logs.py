@@ -65,10 +65,10 @@ def test_a_log_warns_of_the_wait_that_it_measured(
     clock = [100.0]
     monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
 
-    def slow() -> Iterator[dict[str, np.ndarray]]:
+    def slow() -> Iterator[tuple[dict[str, np.ndarray], None]]:
         while True:
             clock[0] += 3.0  # until a batch is there
-            yield {"skipped": np.zeros(1, np.int32)}
+            yield {"skipped": np.zeros(1, np.int32)}, None
 
     with MetricsLog(tmp_path, 0, 100) as log:
         log._wait = DataWait(Crew(2, 1, 8))  # as `announce` leaves it
