@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     common.small(config)
     config.data.davis.update(year="2016", split="train")
     config.data.max_objects = 1
-    config.train.bootstrap_warmup = 600
+    config.train.bootstrap_warmup_steps = 600
     config.evaluation.davis.update(year="2016", split="val")
     config.evaluation.update(merge_objects=True, after_training=True, pictures=6)
     return config

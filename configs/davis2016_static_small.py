@@ -19,5 +19,5 @@ def get_config() -> ConfigDict:
     config.data.mix.update(davis=0.5, static=0.5)
     config.data.static.sets.update(ecssd="ECSSD", images="COCO128")
     config.data.still_motion.update(separate=0.4, paste=0.5, crossing=0.3)
-    config.train.update(steps=2600, bootstrap_warmup=1000)
+    config.train.update(steps=2600, bootstrap_warmup_steps=1000)
     return config

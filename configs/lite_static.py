@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     frozen = ["stem", "stem_norm", *(f"block{number}" for number in range(FROZEN_BLOCKS))]
     config.train.backbone = "efficientnet_lite0.safetensors"
     config.train.freeze = tuple(f"query_encoder/backbone/{name}" for name in frozen)
-    config.train.update(steps=2000, batch_size=4, memory="sequential", bootstrap_warmup=1500, prior_dropout=0.25)
+    config.train.update(steps=2000, batch_size=4, memory="sequential", bootstrap_warmup_steps=1500, prior_dropout=0.25)
     config.train.update(log_every=25, checkpoint_every=250)
     # Larger objects than training shows, and time: no more of a large frame is worked on.
     config.inference.max_size = 480

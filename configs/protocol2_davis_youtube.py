@@ -19,5 +19,4 @@ def get_config(form: str = "") -> ConfigDict:
     config.data.kind = "mix"
     config.data.mix.update(davis=0.5, youtube_vos=0.5)
     config.data.epoch_clips = 1450
-    config.train.steps = 145_000
     return common.in_form(config, form)

@@ -18,5 +18,5 @@ def get_config(form: str = "") -> ConfigDict:
     config = protocol1_davis.get_config(form)
     config.train.init_from = "runs/protocol3"
     if common.is_small(form):
-        config.train.update(init_from="runs/protocol3_small", bootstrap_warmup=0)
+        config.train.update(init_from="runs/protocol3_small", bootstrap_warmup_steps=0)
     return config

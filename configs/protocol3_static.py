@@ -15,8 +15,6 @@ from configs import common
 
 # Sets and their folders; '--config.data.static.sets.coco=' leaves one out.
 SETS = {"msra10k": "MSRA10K", "voc2012_objects": "VOC2012", "ecssd": "ECSSD", "coco": "COCO", "pascal_s": "PASCAL-S"}
-# Of the complete sets: 10,000 + 2,913 + 1,000 + 117,266 (with objects) + 850.
-IMAGES = 132_029
 
 
 def get_config(form: str = "") -> ConfigDict:
@@ -24,7 +22,7 @@ def get_config(form: str = "") -> ConfigDict:
     config = common.get_config()
     config.data.kind = "static"
     config.data.static.sets.update(SETS)
-    config.train.steps = 10 * IMAGES
+    config.train.epochs = 10
     if common.is_small(form):
         config.data.static.sets.update(dict.fromkeys(SETS, ""), ecssd=SETS["ecssd"])
     return common.in_form(config, form)

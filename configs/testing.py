@@ -21,7 +21,7 @@ def get_config(form: str = "") -> ConfigDict:
     config.data.synthetic.update(videos=4, frames=6, height=64, width=64)
     config.data.update(size=(64, 64), clip_length=3, clip_phase="random", max_objects=2)
     config.optimizer.warmup_steps = 2
-    config.train.update(steps=6, batch_size=2, log_every=1, checkpoint_every=2, bootstrap_warmup=4)
+    config.train.update(steps=6, batch_size=2, log_every=1, checkpoint_every=2, bootstrap_warmup_steps=4)
 
     config.evaluation.synthetic.update(videos=2, frames=6, height=64, width=64)
     config.evaluation.pictures = 1

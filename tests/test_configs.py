@@ -25,6 +25,7 @@ from munet_jax.models import create_model
 from munet_jax.models.resnet import BLOCKS
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import check_section, choices_of, fields_of
+from munet_jax.training.length import run_length
 from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.options import RunConfig
@@ -39,7 +40,7 @@ def test_every_config_can_be_built_from(name: str) -> None:
     config = module.get_config()
     model = create_model(config.model)
     assert clip_options(config.data).length == config.data.clip_length >= 2
-    create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=10))
+    create_optimizer(config.optimizer, create_schedule(config.optimizer, run_length(config.train, clips=700)))
     VideoSegmenter(model, {"params": {}}, config)
     assert not (config.train.memory == "reference" and config.model.motion_prior)
     if name != "common":

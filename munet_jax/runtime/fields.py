@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from munet_jax.runtime.errors import InputError
 
 _HELP = "help"
+_UNIONS = (UnionType, typing.Union)
 # One value of a type, and several.
 _WORDS = {bool: ("True or False",) * 2, int: ("a whole number", "whole numbers"),
           float: ("a number", "numbers"), str: ("text", "texts")}  # fmt: skip
@@ -39,8 +40,9 @@ class ConfigField(NamedTuple):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What a `Literal` lists; () where any value of the type is taken."""
-        return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
+        """What a `Literal` lists, alone or beside other types; () where any value of the type is taken."""
+        kinds = typing.get_args(self.kind) if typing.get_origin(self.kind) in _UNIONS else (self.kind,)
+        return tuple(x for kind in kinds if typing.get_origin(kind) is Literal for x in typing.get_args(kind))
 
     @property
     def is_section(self) -> bool:
@@ -112,7 +114,7 @@ def _fits(value: Any, kind: Any) -> bool:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return isinstance(value, str) and value in inner
-    if origin in (UnionType, typing.Union):
+    if origin in _UNIONS:
         return any(_fits(value, one) for one in inner)
     if origin is tuple:
         if not isinstance(value, (tuple, list)):

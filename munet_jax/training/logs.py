@@ -25,6 +25,7 @@ from munet_jax.data.loader import Part
 from munet_jax.data.workers import USEFUL_THREADS, Crew, choose_crew, clip_bytes
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
+from munet_jax.training.length import Length
 from munet_jax.training.step import TrainState
 
 Clips = dict[str, np.ndarray]
@@ -44,9 +45,9 @@ class MetricsLog:
     Without a workdir (a process that does not write) it measures and keeps silent.
     """
 
-    def __init__(self, workdir: Path | None, first: int, total: int, *, tensorboard: bool = False) -> None:
+    def __init__(self, workdir: Path | None, first: int, length: Length, *, tensorboard: bool = False) -> None:
         """Continue a log after step `first`: later lines (of steps that were lost with a crash) go."""
-        self.first = first
+        self.first, self._length = first, length
         self._file: Any = None
         self._board: Any = None
         if workdir is not None:
@@ -59,7 +60,13 @@ class MetricsLog:
         interval = 0.5 if sys.stderr.isatty() else 15.0
         silent = workdir is None
         self._bar = tqdm(
-            total=total, initial=first, unit="step", desc="train", mininterval=interval, miniters=1, disable=silent
+            total=length.steps,
+            initial=first,
+            unit="step",
+            desc="train",
+            mininterval=interval,
+            miniters=1,
+            disable=silent,
         )
         self._last = (time.monotonic(), first)
         self._waited, self._skipped = 0.0, 0
@@ -88,7 +95,7 @@ class MetricsLog:
             tqdm.write(
                 f"{count / 1e6:.2f} M parameters, {data}, made by {crew}, batch {batch} ({batch // devices}{turns} on each of "
                 f"{devices} {jax.local_devices()[0].platform} devices{processes}), steps {self.first + 1} to "
-                f"{config.train.steps}",
+                f"{self._length.steps}: {self._length}",
                 file=sys.stderr,
             )
 
@@ -106,6 +113,7 @@ class MetricsLog:
         before = self._last
         seconds = max(now - before[0], 1e-9)
         measured = {
+            "epoch": round(self._length.epoch(step), 4),
             "steps_per_second": round((step - before[1]) / seconds, 3),
             "data_wait": round(self._waited / seconds, 4),
             "memory_gb": round(memory_gb(), 3),
@@ -187,13 +195,16 @@ def memory_gb() -> float:
     return (max(peaks) if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit) / 1e9
 
 
-def write_start(config: ConfigDict, workdir: Path, first: int) -> None:
+def write_start(config: ConfigDict, workdir: Path, first: int, length: Length) -> None:
     """Keep the config beside the run, and add to runs.jsonl with what, where and from which step it was started."""
     with atomic_path(workdir / CONFIG_FILE) as temporary:
         temporary.write_text(config.to_json_best_effort(indent=2, sort_keys=True) + "\n")
     start = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "after_step": first,
+        "steps": length.steps,
+        "epochs": length.epoch(length.steps),
+        "epoch_clips": length.clips,
         "git": git_hash(),
         "python": platform.python_version(),
         "packages": {name: package_version(name) for name in PACKAGES},

@@ -21,6 +21,7 @@ from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.models import MUNet, create_model
 from munet_jax.runtime.errors import InputError, Stopped
 from munet_jax.training.distributed import StopRequest, from_writer, is_writer
+from munet_jax.training.length import Length, run_length
 from munet_jax.training.logs import MetricsLog, write_start
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import AXIS, check_batch_size, compile_step, replicate, to_devices, unreplicate
@@ -30,7 +31,7 @@ from munet_jax.training.watch import Done, LossWatch
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:
-    """Train until `config.train.steps`: from the newest checkpoint in `workdir`, else as `start_variables` says.
+    """Train for `config.train.epochs` (or `steps`): from the newest checkpoint in `workdir`, else as `start_variables` says.
 
     Every process of a run calls it; one of them reads and writes the workdir.
 
@@ -51,8 +52,8 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     model = create_model(config.model)
     validation = open_validation(config, model, workdir)
     clips = config.data.epoch_clips or count_clips(parts, options, stride=config.data.clip_stride)
-    epoch = max(1, clips // batch_size)
-    schedule = create_schedule(config.optimizer, steps=config.train.steps, steps_per_epoch=epoch, batch_size=batch_size)
+    length = run_length(config.train, clips)
+    schedule = create_schedule(config.optimizer, length)
     optimizer = create_optimizer(config.optimizer, schedule, freeze=freeze)
     step = make_train_step(model, optimizer, config.train, axis_name=AXIS)
     batch = abstract_batch(config, batch_size // jax.device_count())
@@ -67,7 +68,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
             state = checkpoints.restore(state)
         replicas, first = replicate(from_writer(state), jax.local_device_count()), int(state.step)
         del state  # nobody keeps the first one: on the devices it would lie beside every later one
-        run = Run(config, workdir, parts, schedule, checkpoints, validation)
+        run = Run(config, workdir, parts, length, schedule, checkpoints, validation)
         return run.go(step, replicas, first, open_batches(config, parts, options, first))
     finally:
         if checkpoints is not None:
@@ -114,13 +115,14 @@ class Run:
         config: ConfigDict,
         workdir: Path,
         parts: list[Part],
+        length: Length,
         schedule: Any,
         checkpoints: Checkpoints | None,
         validation: Validation | None,
     ) -> None:
         """`checkpoints` is None in a process that does not write."""
         self._train, self._config, self._workdir = config.train, config, workdir
-        self._parts, self._schedule = parts, schedule
+        self._parts, self._length, self._schedule = parts, length, schedule
         self._checkpoints, self._validation = checkpoints, validation
 
     def go(
@@ -130,14 +132,14 @@ class Run:
 
         The devices wait for the host only where it saves, and there no longer than a copy of the state takes.
         """
-        total = self._train.steps
+        total = self._length.steps
         if is_writer():
-            write_start(self._config, self._workdir, first)
+            write_start(self._config, self._workdir, first, self._length)
         folder = self._workdir if is_writer() else None
         watch = LossWatch(self._parts, self._workdir)
         devices, compiled = jax.local_device_count(), None
         with (
-            MetricsLog(folder, first, total, tensorboard=self._train.tensorboard) as log,
+            MetricsLog(folder, first, self._length, tensorboard=self._train.tensorboard) as log,
             StopRequest() as stop,
             contextlib.closing(to_devices(batches, devices, total - first)) as waiting,
         ):
@@ -165,7 +167,7 @@ class Run:
 
     def _log(self, log: MetricsLog, done: list[Done]) -> None:
         for number, metrics, moment in done:
-            if number % self._train.log_every == 0 or number == self._train.steps:
+            if number % self._train.log_every == 0 or number == self._length.steps:
                 log.record(number, metrics | {"learning_rate": float(self._schedule(number - 1))}, moment)
 
     def _save(self, state: TrainState, log: MetricsLog, *, validate: bool) -> None:

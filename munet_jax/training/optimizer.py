@@ -2,47 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import check_section
+from munet_jax.training.length import Length
 from munet_jax.training.options import OptimizerConfig
 
+# Factor of the learning rate by the clips of a step.
+SCALES: dict[str, Callable[[int], float]] = {"none": lambda _: 1.0, "sqrt": math.sqrt, "linear": float}
+OLDER = {True: "linear", False: "none"}  # what configs held before there was a choice
 
-def create_schedule(config: ConfigDict, *, steps: int, steps_per_epoch: int, batch_size: int = 1) -> optax.Schedule:
-    """Learning rate by step.
+
+def create_schedule(config: ConfigDict, length: Length) -> optax.Schedule:
+    """Learning rate by step; of an int it is computed on the host, where no device is waited for.
 
     Args:
       config: `config.optimizer` (fields: `OptimizerConfig`).
-      steps: length of the whole run; where 'cosine' reaches 0.
-      steps_per_epoch: for 'halving', which halves the rate every `halve_every_epochs` epochs.
-      batch_size: clips in a step; with `scale_lr` the rate is that of one clip (the paper's batch) times this.
+      length: of the run. 'halving' counts its clips, so that an epoch has one rate whatever the batch; 'cosine' reaches 0 with
+        its last step; `scale_lr` multiplies the rate, which is meant for one clip (the paper's batch), by its batch.
+
+    Raises:
+      InputError: a value that a field does not take.
     """
+    scale = config["scale_lr"]
+    config = config.to_dict() | {"scale_lr": OLDER[scale] if isinstance(scale, bool) else scale}
     check_section("config.optimizer", config, OptimizerConfig)
-    rate, warmup = config["learning_rate"], config["warmup_steps"]
-    if config["scale_lr"]:
-        rate *= batch_size
-    kind = config["schedule"]
-    if kind == "cosine":
-        return optax.warmup_cosine_decay_schedule(0.0 if warmup else rate, rate, warmup, max(steps, warmup + 1))
-    if kind == "constant":
-        main = optax.constant_schedule(rate)
-    else:
-        interval = max(1, config["halve_every_epochs"] * steps_per_epoch)
-        main = optax.exponential_decay(rate, transition_steps=interval, decay_rate=0.5, staircase=True)
-    if not warmup:
-        return main
+    kind, rate = config["schedule"], config["learning_rate"] * SCALES[config["scale_lr"]](length.batch_size)
+    warmup = _warmup(config, length)
+    if config["halve_every_epochs"] < 1:
+        raise InputError(f"config.optimizer.halve_every_epochs is {config['halve_every_epochs']}; give 1 or more")
 
-    def warmed(step: Any) -> Any:
-        # The main schedule counts from step 0, so that epochs stay epochs.
-        return main(step) * optax.linear_schedule(0.0, 1.0, warmup)(step)
+    def schedule(step: Any) -> Any:
+        x = jnp if isinstance(step, jax.Array) else np
+        now = x.asarray(step, np.float32)
+        value = x.ones_like(now)
+        if kind == "halving":
+            halvings = step * length.batch_size // (config["halve_every_epochs"] * length.clips)
+            value = x.exp2(-x.asarray(halvings, np.float32))
+        elif kind == "cosine":
+            part = x.clip((now - warmup) / max(length.steps - warmup, 1), 0.0, 1.0)
+            value = 0.5 * (1.0 + x.cos(np.pi * part))
+        return rate * value * (x.minimum(now / warmup, 1.0) if warmup else 1.0)
 
-    return warmed
+    return schedule
+
+
+def _warmup(config: Mapping[str, Any], length: Length) -> float | int:
+    """Steps over which the rate rises; they need not be whole."""
+    steps, epochs = config["warmup_steps"], config["warmup_epochs"]
+    if min(steps, epochs) < 0 or (steps and epochs):
+        raise InputError(
+            f"config.optimizer.warmup_steps is {steps} and warmup_epochs {epochs}; set one of them, to 0 or more"
+        )
+    return steps or epochs * length.clips / length.batch_size
 
 
 def create_optimizer(

@@ -18,12 +18,15 @@ class OptimizerConfig:
 
     learning_rate: float = field_of(2e-5, "learning rate, before the schedule changes it")
     encoder_rate: float = field_of(1.0, "learning rate of Enc-Q, as a part of that of the rest")
-    scale_lr: bool = field_of(False, "multiply the learning rate by train.batch_size")
+    scale_lr: Literal["none", "sqrt", "linear"] | bool = field_of(  # a bool in configs of before
+        "none", "multiply the learning rate by nothing, the root of train.batch_size, or train.batch_size"
+    )
     schedule: Literal["halving", "cosine", "constant"] = field_of(
         "halving", "halve the rate every halve_every_epochs, let it fall to 0 at the end of the run, or keep it"
     )
     halve_every_epochs: int = field_of(25, "halving: epochs from one halving to the next")
     warmup_steps: int = field_of(0, "steps over which the rate rises from 0")
+    warmup_epochs: float = field_of(0.0, "the same in epochs; set one of the two")
     weight_decay: float = field_of(0.5, "weight decay of all parameters, decoupled from the gradient")
     beta1: float = field_of(0.9, "decay of the mean of gradients")
     beta2: float = field_of(0.999, "decay of the mean of their squares")
@@ -37,7 +40,10 @@ class TrainConfig:
     seed: int = field_of(0, "random seed of parameters, clips and augmentation")
     init_from: str = field_of("", "run, file of weights or 'lite' whose parameters a new run starts from")
     backbone: str = field_of("", "file of `munet convert` that the encoders of a new run start from")
-    steps: int = field_of(70_000, "optimizer steps in all; 70,000 are 100 epochs of DAVIS-2017's 700 clips")
+    epochs: float = field_of(
+        100.0, "length of a run in epochs (see data.epoch_clips); its steps follow from the clips and train.batch_size"
+    )
+    steps: int = field_of(0, "length of a run in steps, whatever train.epochs is; 0 leaves it to that")
     batch_size: int = field_of(1, "clips of a step, over all devices together")
     accumulate: int = field_of(1, "turns in which each device works on its clips of a step; more need less memory")
     ema_decay: float = field_of(
@@ -49,7 +55,7 @@ class TrainConfig:
     loss: Literal["bsce_iou", "ce"] = field_of("bsce_iou", "the loss of Eq. 4, or plain cross-entropy")
     iou_weight: float = field_of(1.0, "lambda of Eq. 4: weight of the IoU loss")
     bootstrap_fraction: float = field_of(0.4, "share of a frame's pixels, the hardest, that the loss counts")
-    bootstrap_warmup: int = field_of(0, "steps over which bootstrap_fraction falls from 1 to its value")
+    bootstrap_warmup_steps: int = field_of(0, "steps over which bootstrap_fraction falls from 1 to its value")
     memory: Literal["reference", "sequential"] = field_of(
         "reference", "remember a clip's first frame alone, or the frames that were predicted too"
     )

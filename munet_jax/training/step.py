@@ -188,10 +188,10 @@ def loss_counts(batch: Batch, step: Array, options: Any) -> dict[str, Scalar]:
 
 
 def hard_fraction(step: Array, options: Any) -> Any:
-    """Share of hardest pixels that count: from all of them down to `bootstrap_fraction` over `bootstrap_warmup` steps."""
-    if not options.bootstrap_warmup:
+    """Share of hardest pixels that count: from all of them down to `bootstrap_fraction` over `bootstrap_warmup_steps` steps."""
+    if not options.bootstrap_warmup_steps:
         return options.bootstrap_fraction
-    return 1.0 - (1.0 - options.bootstrap_fraction) * jnp.minimum(step / options.bootstrap_warmup, 1.0)
+    return 1.0 - (1.0 - options.bootstrap_fraction) * jnp.minimum(step / options.bootstrap_warmup_steps, 1.0)
 
 
 def draw_hinted(batch: Batch, step: Array, options: Any, axis_name: str | None) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from configs import testing
 from munet_jax.data.workers import Crew
 from munet_jax.training import logs
+from munet_jax.training.length import Length
 from munet_jax.training.logs import WAIT_SECONDS, DataWait, MetricsLog, write_start
 
 METRICS = {"loss": 1.0}
@@ -70,7 +71,7 @@ def test_a_log_warns_of_the_wait_that_it_measured(
             clock[0] += 3.0  # until a batch is there
             yield {"skipped": np.zeros(1, np.int32)}, None
 
-    with MetricsLog(tmp_path, 0, 100) as log:
+    with MetricsLog(tmp_path, 0, Length(100, 1, 100)) as log:
         log._wait = DataWait(Crew(2, 1, 8))  # as `announce` leaves it
         given = log.watch(slow())
         for step in range(1, 13):
@@ -87,6 +88,7 @@ def test_a_log_warns_of_the_wait_that_it_measured(
 
 def test_a_checkout_that_is_not_installed_has_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "PACKAGES", ("numpy", "munet_jax_that_nobody_installed"))
-    write_start(testing.get_config(), tmp_path, 0)
+    write_start(testing.get_config(), tmp_path, 0, Length(10, 1, 100))
     (start,) = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert (start["steps"], start["epochs"], start["epoch_clips"]) == (100, 10.0, 10)
     assert start["packages"] == {"numpy": np.__version__, "munet_jax_that_nobody_installed": None}

@@ -5,12 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
 from configs import common
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import check_section
+from munet_jax.training.length import Length
 from munet_jax.training.optimizer import create_optimizer, create_schedule
+from munet_jax.training.options import OptimizerConfig
 
 
 def settings(**changes: object) -> ConfigDict:
@@ -20,7 +24,12 @@ def settings(**changes: object) -> ConfigDict:
 
 
 def rate(step: int, **changes: object) -> float:
-    return float(create_schedule(settings(**changes), steps=1000, steps_per_epoch=4)(step))
+    """On the host and in a program, where it is the same."""
+    schedule = create_schedule(settings(**changes), Length(clips=4, batch_size=1, steps=1000))
+    host, device = schedule(step), jax.jit(schedule)(step)
+    assert not isinstance(host, jax.Array)
+    assert float(host) == pytest.approx(float(device), rel=1e-5, abs=1e-12)
+    return float(host)
 
 
 def test_the_rate_halves_every_25_epochs() -> None:
@@ -28,9 +37,25 @@ def test_the_rate_halves_every_25_epochs() -> None:
 
 
 def test_the_rate_follows_the_batch_only_when_asked() -> None:
-    for scaled, factor in ((False, 1), (True, 8)):
-        schedule = create_schedule(settings(scale_lr=scaled), steps=10, steps_per_epoch=4, batch_size=8)
-        assert float(schedule(0)) == pytest.approx(2e-5 * factor)
+    """Configs of before there was a choice hold a bool."""
+    for scaled, factor in (("none", 1), ("linear", 8), ("sqrt", 8**0.5), (False, 1), (True, 8)):
+        config = ConfigDict(settings().to_dict() | {"scale_lr": scaled})
+        check_section("config.optimizer", config, OptimizerConfig)
+        assert float(create_schedule(config, Length(4, 8, 10))(0)) == pytest.approx(2e-5 * factor)
+    with pytest.raises(InputError, match="scale_lr is 'cubic'; choose one of none, sqrt, linear"):
+        create_schedule(settings(scale_lr="cubic"), Length(4, 8, 10))
+
+
+@pytest.mark.parametrize("given", [{"schedule": "cosine"}, {"schedule": "halving"}])
+def test_schedules_equal_optax(given: dict[str, str]) -> None:
+    ours = create_schedule(settings(**given, warmup_steps=10), Length(clips=4, batch_size=1, steps=300))
+    theirs = (
+        optax.warmup_cosine_decay_schedule(0.0, 2e-5, 10, 300)
+        if given["schedule"] == "cosine"
+        else optax.exponential_decay(2e-5, transition_steps=100, decay_rate=0.5, staircase=True)
+    )
+    for step in range(10, 301, 7):
+        assert float(ours(step)) == pytest.approx(float(theirs(step)), rel=1e-5, abs=1e-12)
 
 
 def test_cosine_ends_at_zero_and_constant_stays() -> None:
@@ -42,6 +67,18 @@ def test_cosine_ends_at_zero_and_constant_stays() -> None:
 def test_warm_up_is_linear(schedule: str) -> None:
     rates = [rate(step, schedule=schedule, warmup_steps=10) for step in (0, 5, 10)]
     assert rates == pytest.approx([0.0, 1e-5, 2e-5])
+
+
+def test_a_warm_up_in_epochs_is_as_long_whatever_the_batch() -> None:
+    for batch in (1, 8):
+        schedule = create_schedule(settings(warmup_epochs=2.0), Length(clips=100, batch_size=batch, steps=1000))
+        rates = [float(schedule(epoch * 100 // batch)) for epoch in (0, 1, 2, 3)]
+        assert rates == pytest.approx([0.0, 1e-5, 2e-5, 2e-5], rel=0.05)
+    for wrong in ({"warmup_epochs": 1.0, "warmup_steps": 5}, {"warmup_steps": -1}):
+        with pytest.raises(InputError, match="warmup_steps is .* and warmup_epochs .*; set one"):
+            rate(0, **wrong)
+    with pytest.raises(InputError, match="halve_every_epochs is 0; give 1 or more"):
+        rate(0, halve_every_epochs=0)
 
 
 def test_an_unknown_schedule_is_named() -> None:

@@ -13,6 +13,7 @@ from munet_jax.data.loader import Part, make_loader
 from munet_jax.evaluation.metrics import region_similarity
 from munet_jax.models import create_model
 from munet_jax.runtime.jit import CPU_OPTIONS
+from munet_jax.training.length import Length
 from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import split_batch
@@ -31,7 +32,7 @@ def test_the_small_model_learns_one_real_clip_by_heart() -> None:
     loader = make_loader([Part(source)], clip_options(config.data), batch_size=1, seed=0, threads=0)
     clip = jax.tree.map(lambda x: x[0], split_batch(next(loader), 1))
     model = create_model(config.model)
-    optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=STEPS, steps_per_epoch=1))
+    optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, Length(1, 1, STEPS)))
     state = create_state(model, optimizer, clip, seed=0)
     step = jax.jit(make_train_step(model, optimizer), donate_argnums=0).lower(state, clip).compile(CPU_OPTIONS)
 

@@ -21,6 +21,7 @@ from munet_jax.data.loader import make_loader
 from munet_jax.data.sources import create_parts
 from munet_jax.models import create_model
 from munet_jax.runtime.jit import CPU_OPTIONS
+from munet_jax.training.length import Length
 from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.options import TrainConfig
@@ -50,11 +51,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_step(config: ConfigDict) -> tuple[TrainStep, Callable[[], TrainState]]:
     """The pure step of a config, and what makes its first state."""
     model = create_model(config.model)
-    optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, steps=10, steps_per_epoch=10))
+    optimizer = create_optimizer(config.optimizer, create_schedule(config.optimizer, Length(10, 1, 10)))
     options = TrainConfig(
         loss=config.train.loss,
         bootstrap_fraction=config.train.bootstrap_fraction,
-        bootstrap_warmup=config.train.bootstrap_warmup,
+        bootstrap_warmup_steps=config.train.bootstrap_warmup_steps,
         memory=config.train.memory,
     )
     step = make_train_step(model, optimizer, options)
@@ -89,7 +90,12 @@ def test_a_small_form_runs_a_real_step(module: str, form: str, data: Path) -> No
     batch = next(make_loader(create_parts(config.data), clip_options(config.data), batch_size=1, seed=0, threads=0))
     clip = jax.tree.map(lambda x: x[0], split_batch(batch, 1))
     same = (config.model.to_json(), config.optimizer.to_json(), config.train.loss, config.train.memory)
-    shape = (config.train.bootstrap_warmup, config.train.bootstrap_fraction, config.data.size, config.data.clip_length)
+    shape = (
+        config.train.bootstrap_warmup_steps,
+        config.train.bootstrap_fraction,
+        config.data.size,
+        config.data.clip_length,
+    )
     compiled, start = compiled_step(f"{same}{shape}", module, form)
     after, metrics = compiled(start, clip)
     assert np.isfinite(float(metrics["loss"]))

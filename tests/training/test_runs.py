@@ -92,7 +92,7 @@ def test_where_batches_are_made_changes_nothing(finished: Path, tmp_path: Path) 
 
 def test_fake_data_repeats_one_batch(finished: Path, tmp_path: Path) -> None:
     still = ["--config.optimizer.learning_rate=0.0", "--config.optimizer.schedule=constant", "--config.train.steps=3"]
-    options = [*CONFIG, *still, "--config.evaluation.after_training=False", "--config.train.bootstrap_warmup=0"]
+    options = [*CONFIG, *still, "--config.evaluation.after_training=False", "--config.train.bootstrap_warmup_steps=0"]
     result = run("train.py", *options, "--config.data.fake=True", "--workdir", str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert len(losses(tmp_path)) == 3

@@ -16,6 +16,7 @@ from configs.testing import get_config
 from munet_jax.models import MUNet, create_model
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES, CPU_OPTIONS
+from munet_jax.training.length import Length
 from munet_jax.training.optimizer import create_optimizer, create_schedule, frozen_parameters
 from munet_jax.training.options import TrainConfig
 from munet_jax.training.parallel import (
@@ -153,7 +154,7 @@ def test_frozen_parts_stay_and_the_others_move() -> None:
     model, freeze = tiny_model(), ("query_encoder", "decoder/entry")
     config = get_config().optimizer
     config.update(weight_decay=0.5, clip_norm=1.0, learning_rate=1e-2, schedule="constant", warmup_steps=0)
-    optimizer = create_optimizer(config, create_schedule(config, steps=1, steps_per_epoch=1), freeze=freeze)
+    optimizer = create_optimizer(config, create_schedule(config, Length(1, 1, 1)), freeze=freeze)
     start = create_state(model, optimizer, whole(batch()), seed=0)
     after, _ = jax.jit(make_train_step(model, optimizer, TrainConfig(freeze=freeze)))(start, whole(batch()))
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), start.params, after.params)
@@ -249,7 +250,7 @@ def test_the_share_of_hardest_pixels_may_follow_the_step() -> None:
         step = jax.jit(make_train_step(model, optimizer, TrainConfig(**options)))
         return [float(step(state.replace(step=jnp.int32(k)), whole(batch()))[1]["loss_bsce"]) for k in (0, 1)]
 
-    of_all, of_hardest = losses(bootstrap_fraction=0.1, bootstrap_warmup=1)
+    of_all, of_hardest = losses(bootstrap_fraction=0.1, bootstrap_warmup_steps=1)
     assert losses(bootstrap_fraction=1.0) == pytest.approx([of_all, of_all])
     assert of_hardest > 1.05 * of_all
 

@@ -21,7 +21,8 @@ from munet_jax.data.sources import create_parts
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
 from munet_jax.training import loop
-from munet_jax.training.parallel import AXIS, compile_step, replicate, to_devices, unreplicate
+from munet_jax.training.length import Length
+from munet_jax.training.parallel import compile_step, replicate, to_devices, unreplicate
 from munet_jax.training.step import TrainState
 from munet_jax.training.watch import LossWatch
 from tests.data.trees import memory_source
@@ -140,7 +141,7 @@ class Handover:
 def test_a_run_waits_only_where_it_saves(compiled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The devices get their next step while they are at one; after a save they get it before the save is written."""
     config = testing.get_config()
-    config.train.update(steps=10, log_every=1, checkpoint_every=5)
+    config.train.update(log_every=1, checkpoint_every=5)
     handover, written = Handover(compiled), threading.Event()
     monkeypatch.setattr(loop, "compile_step", lambda *_: handover)
     monkeypatch.setattr(jax, "local_device_count", lambda: DEVICES)
@@ -156,7 +157,7 @@ def test_a_run_waits_only_where_it_saves(compiled: Any, tmp_path: Path, monkeypa
     monkeypatch.setattr(Checkpoints, "_write", slow)
     checkpoints = Checkpoints(tmp_path)
     parts = create_parts(config.data)
-    run = loop.Run(config, tmp_path, parts, lambda _: 1e-3, checkpoints, None)
+    run = loop.Run(config, tmp_path, parts, Length(40, DEVICES, 10), lambda _: 1e-3, checkpoints, None)
     try:
         state = run.go(busy_step(1), replicate(host_state(), DEVICES), 0, itertools.repeat(CLIPS))
     finally:
