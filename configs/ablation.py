@@ -1,8 +1,9 @@
 """The rows of the paper's Table 4: what the loss, the displacement, the uncertainty and the attention are worth.
 
-Command:   python train.py --config configs/ablation.py:a --workdir runs/ablation_a --data-root DATA     (a to g)
+Command:   munet convert resnet50.pth backbone.safetensors   (ImageNet's ResNet-50, the paper's start), and then
+           python train.py --config configs/ablation.py:a --workdir runs/ablation_a --data-root DATA
+               --config.train.backbone=backbone.safetensors   (a to g)
            configs/ablation.py:a,small is for two cores, from scratch
-           --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DATA/DAVIS and DATA/YouTube-VOS, as protocol 2 (docs/data.md)
 Paper:     J&F on DAVIS-2017 val: a 76.5, b 78.6, c 78.0, d 79.7, e 81.1, f 80.1, g 81.1
 Measured:  not measured

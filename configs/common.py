@@ -40,7 +40,14 @@ def small(config: ConfigDict) -> None:
     config.data.augmentation.update(crop_scale_min=0.4, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.03)
     config.optimizer.update(learning_rate=2e-3, schedule="cosine", warmup_steps=50, weight_decay=0.01, clip_norm=1.0)
     config.train.update(
-        backbone="", steps=1200, batch_size=4, bootstrap_warmup_steps=1200, log_every=25, checkpoint_every=250
+        start="scratch",
+        init_from="",
+        backbone="",
+        steps=1200,
+        batch_size=4,
+        bootstrap_warmup_steps=1200,
+        log_every=25,
+        checkpoint_every=250,
     )
     config.inference.max_size = 240  # the scale of the training clips
 

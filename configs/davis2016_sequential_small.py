@@ -17,6 +17,11 @@ def get_config() -> ConfigDict:
     config = davis2016_static_small.get_config()
     config.optimizer.learning_rate = 1e-3
     config.train.update(
-        init_from="runs/davis2016_static", memory="sequential", bootstrap_warmup_steps=0, seed=1, steps=1200
+        start="init_from",
+        init_from="runs/davis2016_static",
+        memory="sequential",
+        bootstrap_warmup_steps=0,
+        seed=1,
+        steps=1200,
     )
     return config

@@ -22,7 +22,9 @@ def get_config() -> ConfigDict:
     config.data.mix.update(davis=0.6, static=0.4)
     config.data.update(size=(256, 256), clip_length=5, max_objects=2, composite=0.5)
     config.optimizer.update(learning_rate=2e-4)
-    config.train.update(init_from="runs/lite_static", backbone="", bootstrap_warmup_steps=0, ema_decay=0.998)
+    config.train.update(
+        start="init_from", init_from="runs/lite_static", backbone="", bootstrap_warmup_steps=0, ema_decay=0.998
+    )
     config.train.update(seed=1, steps=1700, batch_size=2)
     config.evaluation.after_training = True
     return config

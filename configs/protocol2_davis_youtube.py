@@ -1,8 +1,9 @@
 """The paper's protocol 2: DAVIS-2017 and YouTube-VOS 2018.
 
-Command:   python train.py --config configs/protocol2_davis_youtube.py --workdir runs/protocol2 --data-root DATA
+Command:   munet convert resnet50.pth backbone.safetensors   (ImageNet's ResNet-50, the paper's start), and then
+           python train.py --config configs/protocol2_davis_youtube.py --workdir runs/protocol2 --data-root DATA
+               --config.train.backbone=backbone.safetensors
            configs/protocol2_davis_youtube.py:small is for two cores, from scratch
-           --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      DATA/DAVIS and DATA/YouTube-VOS (docs/data.md)
 Paper:     J&F 81.1 on DAVIS-2017 val, G 77.4 on YouTube-VOS 2018 val
 Measured:  not measured

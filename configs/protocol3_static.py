@@ -1,8 +1,9 @@
 """The paper's pre-training for protocols 3.1 and 3.2: clips made of still images.
 
-Command:   python train.py --config configs/protocol3_static.py --workdir runs/protocol3 --data-root STATIC
+Command:   munet convert resnet50.pth backbone.safetensors   (ImageNet's ResNet-50, the paper's start), and then
+           python train.py --config configs/protocol3_static.py --workdir runs/protocol3 --data-root STATIC
+               --config.train.backbone=backbone.safetensors
            configs/protocol3_static.py:small is for two cores, from scratch, with ECSSD alone (workdir runs/protocol3_small)
-           --config.train.backbone=FILE starts from a ResNet-50 of munet convert (the paper's start)
 Data:      MSRA10K, VOC 2012, ECSSD, COCO 2017 and PASCAL-S, each in a folder of STATIC (docs/data.md)
 Paper:     17 hours an epoch; at the 1 s a clip of its protocol 1 these images take 37, as clips of three frames 17
            (docs/data.md says why all images and six frames are taken)

@@ -123,7 +123,7 @@ class Checkpoints:
           InputError: there is no checkpoint, it is of another model or optimizer, or it is damaged.
         """
         step = self._existing(NEWEST)
-        described = self._described(step)
+        described = self.described(step)
         self._check_leaves(described, parameter_shapes(template), step)
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template)
         restored = jax.device_get(self._read(step, state=ocp.args.StandardRestore(abstract))["state"])
@@ -136,16 +136,17 @@ class Checkpoints:
         Of a run that keeps a moving average of its parameters, the average.
 
         Args:
-          params: arrays or shapes of the model that they are for.
+          params: arrays or shapes of the model that they are for; None takes any.
           step: which; or 'newest', or 'best'.
 
         Raises:
           InputError: there is no such checkpoint, it is of another model, or it is damaged.
         """
         step = self._existing(step)
-        described = self._described(step)
+        described = self.described(step)
         described["leaves"] = {path: x for path, x in described["leaves"].items() if path.startswith("params/")}
-        self._check_leaves(described, parameter_shapes({"params": params}), step)
+        if params is not None:
+            self._check_leaves(described, parameter_shapes({"params": params}), step)
         state = self._read(step, state=ocp.args.StandardRestore())["state"]
         stored = {name: jax.device_get(state.get(name) or {}) for name in ("params", "batch_stats", "ema")}
         self._verify(described, stored, step)
@@ -179,7 +180,8 @@ class Checkpoints:
         except Exception as error:  # whatever Orbax's readers meet in a file that was changed
             raise InputError(self._damaged(step, _reason(error))) from error
 
-    def _described(self, step: int) -> dict[str, Any]:
+    def described(self, step: int) -> dict[str, Any]:
+        """What is written beside the state of a step: shapes and dtypes ("leaves") and "checksums", by names."""
         described = self._read(step, model=ocp.args.JsonRestore())["model"]
         if not isinstance(described, dict) or not {"leaves", "checksums"} <= described.keys():
             raise InputError(self._damaged(step, "its description is not whole"))

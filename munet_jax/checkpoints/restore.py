@@ -1,78 +1,175 @@
-"""Where a run starts from, in a fixed order: its own checkpoint, other weights, a backbone, scratch."""
+"""Where a run starts from: its own checkpoint, or what `train.start` names: a backbone, other weights, scratch."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from munet_jax.checkpoints.orbax_manager import has_checkpoint, parameter_shapes
-from munet_jax.checkpoints.runs import trained_variables
+from munet_jax.checkpoints.orbax_manager import has_checkpoint, leaves_by_path, parameter_shapes
+from munet_jax.checkpoints.runs import stored_variables
 from munet_jax.checkpoints.weight_file import WEIGHTS_SUFFIX, find_weights, read_weights
 from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.models.create import create_model, variable_shapes
 from munet_jax.runtime.errors import InputError
 
 ENCODERS = ("query_encoder", "reference_encoder")
+CHECKPOINT, BACKBONE, INIT_FROM, SCRATCH = "checkpoint", "backbone", "init_from", "scratch"
+NAMED = 10  # tensors that a message lists
+REMEDIES = {
+    BACKBONE: "make one of ImageNet's ResNet-50 by: munet convert resnet50.pth backbone.safetensors, and give "
+    "--config.train.backbone=backbone.safetensors (--config.train.start=scratch asks for random weights)",
+    INIT_FROM: "give --config.train.init_from=, a run, a file of munet export-weights or 'lite'",
+}
 
 
-def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path) -> dict[str, Any]:
-    """What a run begins with, before its own checkpoint: `variables`, drawn from the seed, or what the config names.
+class Start(NamedTuple):
+    """Where the parameters of a run come from."""
+
+    kind: str  # 'checkpoint', or the value of `train.start`
+    file: str = ""
+    sha256: str = ""  # of the file; of a run, of its checkpoint's checksums
+    random: tuple[str, ...] = ()  # the parameters that are as they were drawn from the seed
+
+    def __str__(self) -> str:
+        """As a run tells it at its start."""
+        if self.kind == CHECKPOINT:
+            return "starts from its own newest checkpoint"
+        file = f" {self.file} (sha256 {self.sha256[:12]})" if self.file else ""
+        if not self.random:
+            return f"starts from {self.kind}{file}; no parameter stays random"
+        return f"starts from {self.kind}{file}; {len(self.random)} parameters stay random: {brief(self.random)}"
+
+
+def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path) -> tuple[dict[str, Any], Start]:
+    """What a run begins with, and where it comes from: `variables`, drawn from the seed, or what the config names in their place.
 
     1. A checkpoint in `workdir` goes before everything, so nothing else is read.
-    2. The parameters of another run, of a file of `munet export-weights` or of a shipped name, `train.init_from`.
-    3. Both encoders from a converted ResNet, `train.backbone`.
-    4. Scratch.
+    2. `train.start` 'init_from': the parameters of another run, of a file of `munet export-weights` or of a shipped name,
+       `train.init_from`. What they lack stays as it was drawn.
+    3. 'backbone': the encoders from a converted ResNet or EfficientNet, `train.backbone`.
+    4. 'scratch': `variables`.
 
     Raises:
-      InputError: what is named is not there, or does not fit the model.
+      InputError: as `check_start`; what is named is not there, or does not fit the model.
+    """
+    check_start(config, workdir)
+    if has_checkpoint(workdir):
+        return variables, Start(CHECKPOINT)
+    if config.train.start == SCRATCH:
+        return variables, Start(SCRATCH, random=tuple(leaves_by_path(variables["params"])))
+    if config.train.start == BACKBONE:
+        path = Path(config.train.backbone)
+        found, random = with_backbone(variables, path)
+        return found, Start(BACKBONE, str(path), sha256_of(path), random)
+    path = find_weights(config.train.init_from)
+    if path.suffix == WEIGHTS_SUFFIX:
+        stored, checksum = read_weights(path)[0], sha256_of(path)
+    else:
+        stored, _, described = stored_variables(path)
+        checksum = hashlib.sha256(json.dumps(described["checksums"], sort_keys=True).encode()).hexdigest()
+    found, random = merged(config, variables, stored, path)
+    return found, Start(INIT_FROM, str(path), checksum, random)
+
+
+def check_start(config: ConfigDict, workdir: Path) -> None:
+    """Refuse a start that is not said in full, or that names two; nothing where the run has a checkpoint already.
+
+    Raises:
+      InputError: `train.start` names a file that is not given, or a file is given that it does not name.
     """
     if has_checkpoint(workdir):
-        return variables
-    if config.train.init_from:
-        return other_variables(config, find_weights(config.train.init_from))
-    if config.train.backbone:
-        return with_backbone(variables, Path(config.train.backbone))
-    return variables
+        return
+    for kind in (BACKBONE, INIT_FROM):
+        given = config.train[kind]
+        if config.train.start == kind and not given:
+            raise InputError(f"config.train.start is {kind!r}, and config.train.{kind} names nothing; {REMEDIES[kind]}")
+        if config.train.start != kind and given:
+            raise InputError(
+                f"config.train.{kind} is {given!r}, and config.train.start is {config.train.start!r}; give "
+                f"--config.train.start={kind} to start from it, or --config.train.{kind}= to leave it out"
+            )
 
 
-def other_variables(config: ConfigDict, path: Path) -> dict[str, Any]:
-    """Parameters and statistics of a run (its newest checkpoint) or of an exported file, for the model of `config`."""
-    if path.suffix != WEIGHTS_SUFFIX:
-        return trained_variables(config, path)[0]
-    variables, _, _ = read_weights(path)
+def merged(
+    config: ConfigDict, variables: dict[str, Any], stored: dict[str, Any], path: Path
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The variables of `path`, with those of `variables` that it lacks, and the names of these parameters.
+
+    Raises:
+      InputError: it has tensors that the model of `config` has not, or of other shapes.
+    """
+    shapes = variable_shapes(create_model(config.model))
     ours, theirs = (
-        parameter_shapes(tree) for tree in (variable_shapes(create_model(config.model))["params"], variables["params"])
+        parameter_shapes({name: tree.get(name, {}) for name in ("params", "batch_stats")}) for tree in (shapes, stored)
     )
-    if ours != theirs:
-        name = sorted(set(ours.items()) ^ set(theirs.items()))[0][0]
+    wrong = [
+        name
+        for name in sorted(theirs, key=lambda name: (name[:7] != "params/", name))
+        if theirs[name] != ours.get(name)
+    ]
+    if wrong:
+        named = (f"{short(name)} is {theirs[name]}, here {ours.get(name, 'not used')}" for name in wrong[:NAMED])
         raise InputError(
-            f"config.train.init_from: {path} is of another model: parameter {name} is {theirs.get(name, 'not in it')} there "
-            f"and {ours.get(name, 'not used')} in this config; use the model of its own config"
+            f"config.train.init_from: {path} is of another model: {len(wrong)} of its tensors do not fit: {'; '.join(named)}"
+            f"{'; ...' if len(wrong) > NAMED else ''}; use the model of its own config"
         )
-    return variables
+    lacking = sorted(ours.keys() - theirs.keys())
+    drawn, flat = flatten_dict(variables, sep="/"), flatten_dict(stored, sep="/")
+    found = unflatten_dict(flat | {name: drawn[name] for name in lacking}, sep="/")
+    return {"params": {}, "batch_stats": {}} | found, tuple(short(name) for name in lacking)
 
 
-def with_backbone(variables: dict[str, Any], path: Path) -> dict[str, Any]:
-    """`variables` with their encoders from a converted backbone.
+def with_backbone(variables: dict[str, Any], path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """`variables` with their encoders from a converted backbone, and the names of the parameters that are not of it.
 
     A ResNet starts both encoders; the mask's kernel of Enc-R stays as it was drawn. An EfficientNet starts Enc-Q: a light Enc-R
     has a network of its own.
+
+    Raises:
+      InputError: it is of another network than an encoder.
     """
     backbone, kind = read_backbone(path)
     encoders = [name for name in ENCODERS if name == ENCODERS[0] or "backbone" in variables["params"][name]]
-    replaced = {}
+    replaced, given = {}, set()
     for collection, stored in backbone.items():
         tree = dict(variables[collection])
         for encoder in encoders:
             ours = dict(tree.get(encoder, {}).get("backbone", {}))
             own = {name: ours[name] for name in ours.keys() - stored.keys() if name == "conv1_mask"}
-            if parameter_shapes(stored | own) != parameter_shapes(ours):
+            theirs, needed = parameter_shapes(stored | own), parameter_shapes(ours)
+            if theirs != needed:
+                wrong = sorted({name for name, _ in theirs.items() ^ needed.items()})
                 raise InputError(
                     f"config.train.backbone: {path} is a {kind} with frozen batch norm, and config.model.{encoder} is "
-                    "another network; make its kind, and of a ResNet block, stage_sizes, width and norm, the file's"
+                    "another network; make its kind, and of a ResNet block, stage_sizes, width and norm, the file's "
+                    f"(these do not fit: {brief(wrong)})"
                 )
             tree[encoder] = {"backbone": stored | own}
+            given |= (
+                {f"{encoder}/backbone/{name}" for name in leaves_by_path(stored)} if collection == "params" else set()
+            )
         replaced[collection] = tree
-    return variables | replaced
+    random = (name for name in leaves_by_path(variables["params"]) if name not in given)
+    return variables | replaced, tuple(random)
+
+
+def brief(names: Any) -> str:
+    """The first ten."""
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def short(name: str) -> str:
+    """A variable's name as messages have it."""
+    return name.removeprefix("params/")
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

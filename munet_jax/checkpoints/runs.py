@@ -33,12 +33,29 @@ def trained_variables(config: ConfigDict, workdir: Path, step: int | str = NEWES
     Raises:
       InputError: no checkpoint there, or one of another model than `config` describes.
     """
+    variables, found, _ = stored_variables(workdir, step, variable_shapes(create_model(config.model))["params"])
+    return variables, found
+
+
+def stored_variables(
+    workdir: Path, step: int | str = NEWEST, params: Any = None
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    """The variables of a checkpoint, its step, and what is written beside it: names, shapes and checksums of all leaves.
+
+    Args:
+      workdir: of the run.
+      step: which, or 'newest' or 'best'.
+      params: arrays or shapes that its parameters must have; None takes them as they are.
+
+    Raises:
+      InputError: no checkpoint there, one of another model, or a damaged one.
+    """
     if not (workdir / FOLDER).is_dir():
         raise InputError(f"no checkpoints in {workdir}; train first: python train.py --config ... --workdir {workdir}")
-    shapes = variable_shapes(create_model(config.model))
     checkpoints = Checkpoints(workdir)
     try:
-        return checkpoints.restore_variables(shapes["params"], step)
+        variables, found = checkpoints.restore_variables(params, step)
+        return variables, found, checkpoints.described(found)
     finally:
         checkpoints.close()
 

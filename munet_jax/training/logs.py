@@ -20,6 +20,7 @@ import PIL.Image
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from munet_jax.checkpoints.restore import Start
 from munet_jax.checkpoints.runs import CONFIG_FILE
 from munet_jax.data.loader import Part
 from munet_jax.data.workers import USEFUL_THREADS, Crew, choose_crew, clip_bytes
@@ -80,8 +81,10 @@ class MetricsLog:
             if opened is not None:
                 opened.close()
 
-    def announce(self, config: ConfigDict, parts: Sequence[Part], replicas: TrainState) -> None:
-        """Say in one line what runs where, and who makes its clips."""
+    def announce(
+        self, config: ConfigDict, parts: Sequence[Part], replicas: TrainState, start: Start | None = None
+    ) -> None:
+        """Say in one line what runs where, and who makes its clips, and in another one where the parameters come from."""
         count = sum(x.size // x.shape[0] for x in jax.tree.leaves(replicas.params))
         batch, devices = config.train.batch_size, jax.device_count()
         total = sum(part.weight for part in parts)
@@ -98,6 +101,7 @@ class MetricsLog:
                 f"{self._length.steps}: {self._length}",
                 file=sys.stderr,
             )
+            tqdm.write(str(start), file=sys.stderr)
 
     def watch(self, batches: Iterable[tuple[Clips, Item]]) -> Iterator[tuple[Clips, Item]]:
         """The same pairs of clips and what is made of them; the wait for them and the clips skipped are logged."""
@@ -195,13 +199,14 @@ def memory_gb() -> float:
     return (max(peaks) if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit) / 1e9
 
 
-def write_start(config: ConfigDict, workdir: Path, first: int, length: Length) -> None:
+def write_start(config: ConfigDict, workdir: Path, first: int, length: Length, start: Start) -> None:
     """Keep the config beside the run, and add to runs.jsonl with what, where and from which step it was started."""
     with atomic_path(workdir / CONFIG_FILE) as temporary:
         temporary.write_text(config.to_json_best_effort(indent=2, sort_keys=True) + "\n")
-    start = {
+    facts = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "after_step": first,
+        "start": start._asdict(),
         "steps": length.steps,
         "epochs": length.epoch(length.steps),
         "epoch_clips": length.clips,
@@ -213,7 +218,7 @@ def write_start(config: ConfigDict, workdir: Path, first: int, length: Length) -
         "config": json.loads(config.to_json_best_effort()),
     }
     with (workdir / RUNS_FILE).open("a") as file:
-        file.write(json.dumps(start) + "\n")
+        file.write(json.dumps(facts) + "\n")
 
 
 def package_version(name: str) -> str | None:

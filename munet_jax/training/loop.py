@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.checkpoints.orbax_manager import Checkpoints
-from munet_jax.checkpoints.restore import start_variables
+from munet_jax.checkpoints.restore import Start, check_start, start_variables
 from munet_jax.data.clips import ClipOptions
 from munet_jax.data.loader import Part, count_clips, fake_loader, make_loader
 from munet_jax.data.sources import create_parts, held_out_videos
@@ -46,6 +47,8 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
       InputError: something in the config, the data or the workdir is wrong, or the loss is not finite.
       Stopped: SIGTERM came; the state is saved.
     """
+    if is_writer():
+        check_start(config, workdir)
     batch_size, freeze = config.train.batch_size, tuple(config.train.freeze)
     check_batch_size(batch_size, jax.device_count(), config.train.accumulate)
     parts, options = create_parts(config.data), clip_options(config.data)
@@ -58,8 +61,11 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     step = make_train_step(model, optimizer, config.train, axis_name=AXIS)
     batch = abstract_batch(config, batch_size // jax.device_count())
     state = create_state(model, optimizer, batch, config.train.seed, ema=config.train.ema_decay > 0)
+    start = None
     if is_writer():
-        state = state.with_variables(start_variables(config, state.variables, workdir))
+        variables, start = start_variables(config, state.variables, workdir)
+        state = state.with_variables(variables)
+        del variables
         workdir.mkdir(parents=True, exist_ok=True)
     keep, scored = config.train.keep_checkpoints, validation is not None
     checkpoints = Checkpoints(workdir, keep=keep, scored=scored) if is_writer() else None
@@ -68,7 +74,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
             state = checkpoints.restore(state)
         replicas, first = replicate(from_writer(state), jax.local_device_count()), int(state.step)
         del state  # nobody keeps the first one: on the devices it would lie beside every later one
-        run = Run(config, workdir, parts, length, schedule, checkpoints, validation)
+        run = Run(config, workdir, parts, length, schedule, start, checkpoints, validation)
         return run.go(step, replicas, first, open_batches(config, parts, options, first))
     finally:
         if checkpoints is not None:
@@ -107,23 +113,29 @@ def open_validation(config: ConfigDict, model: MUNet, workdir: Path) -> Validati
     return Validation(config, model, source, workdir)
 
 
+@dataclasses.dataclass(frozen=True)
 class Run:
-    """The loop itself, and what it does between steps."""
+    """The loop itself, and what it does between steps.
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        workdir: Path,
-        parts: list[Part],
-        length: Length,
-        schedule: Any,
-        checkpoints: Checkpoints | None,
-        validation: Validation | None,
-    ) -> None:
-        """`checkpoints` is None in a process that does not write."""
-        self._train, self._config, self._workdir = config.train, config, workdir
-        self._parts, self._length, self._schedule = parts, length, schedule
-        self._checkpoints, self._validation = checkpoints, validation
+    Attributes:
+      config: all of it.
+      workdir: takes what the run leaves.
+      parts: where its clips come from.
+      length: its steps.
+      schedule: learning rate by step.
+      start: where its parameters come from; None in a process that does not write.
+      checkpoints: likewise.
+      validation: the look at held-out videos; None without.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    parts: list[Part]
+    length: Length
+    schedule: Any
+    start: Start | None
+    checkpoints: Checkpoints | None
+    validation: Validation | None
 
     def go(
         self, step: TrainStep, replicas: TrainState, first: int, batches: Iterator[dict[str, np.ndarray]]
@@ -132,24 +144,24 @@ class Run:
 
         The devices wait for the host only where it saves, and there no longer than a copy of the state takes.
         """
-        total = self._length.steps
-        if is_writer():
-            write_start(self._config, self._workdir, first, self._length)
-        folder = self._workdir if is_writer() else None
-        watch = LossWatch(self._parts, self._workdir)
+        total = self.length.steps
+        if self.start is not None:
+            write_start(self.config, self.workdir, first, self.length, self.start)
+        folder = self.workdir if is_writer() else None
+        watch = LossWatch(self.parts, self.workdir)
         devices, compiled = jax.local_device_count(), None
         with (
-            MetricsLog(folder, first, self._length, tensorboard=self._train.tensorboard) as log,
+            MetricsLog(folder, first, self.length, tensorboard=self.config.train.tensorboard) as log,
             StopRequest() as stop,
             contextlib.closing(to_devices(batches, devices, total - first)) as waiting,
         ):
-            log.announce(self._config, self._parts, replicas)
+            log.announce(self.config, self.parts, replicas, self.start)
             for number, (clips, batch) in enumerate(log.watch(waiting), start=first + 1):
                 compiled = compiled or compile_step(step, replicas, batch)
                 replicas, metrics = compiled(replicas, batch)
                 self._log(log, watch.add(number, metrics, clips))
-                if self._checkpoints is not None:
-                    self._checkpoints.check()
+                if self.checkpoints is not None:
+                    self.checkpoints.check()
                 stopping = stop.agreed(number)
                 if stopping or number == total or self._is_due(number):
                     self._log(log, watch.drain())  # a state whose loss is not finite is not saved
@@ -162,24 +174,24 @@ class Run:
         return unreplicate(replicas)
 
     def _is_due(self, number: int) -> bool:
-        every = (self._train.checkpoint_every, self._train.validate_every)
+        every = (self.config.train.checkpoint_every, self.config.train.validate_every)
         return any(interval and number % interval == 0 for interval in every)
 
     def _log(self, log: MetricsLog, done: list[Done]) -> None:
         for number, metrics, moment in done:
-            if number % self._train.log_every == 0 or number == self._length.steps:
-                log.record(number, metrics | {"learning_rate": float(self._schedule(number - 1))}, moment)
+            if number % self.config.train.log_every == 0 or number == self.length.steps:
+                log.record(number, metrics | {"learning_rate": float(self.schedule(number - 1))}, moment)
 
     def _save(self, state: TrainState, log: MetricsLog, *, validate: bool) -> None:
         """Score the held-out videos if it is time, and save; in the process that writes."""
-        if self._checkpoints is None:
+        if self.checkpoints is None:
             return
         number, score = int(state.step), None
-        if validate and self._validation is not None and number % self._train.validate_every == 0:
-            scores, pictures = self._validation.score(state)
+        if validate and self.validation is not None and number % self.config.train.validate_every == 0:
+            scores, pictures = self.validation.score(state)
             log.record_validation(number, scores, pictures)
             score = scores[SCORE]
-        self._checkpoints.save(state, score)
+        self.checkpoints.save(state, score)
 
 
 def clip_options(config: ConfigDict) -> ClipOptions:

@@ -38,8 +38,11 @@ class TrainConfig:
     """A training run: its start, its loss, its steps, what it writes."""
 
     seed: int = field_of(0, "random seed of parameters, clips and augmentation")
-    init_from: str = field_of("", "run, file of weights or 'lite' whose parameters a new run starts from")
-    backbone: str = field_of("", "file of `munet convert` that the encoders of a new run start from")
+    start: Literal["backbone", "init_from", "scratch"] = field_of(
+        "backbone", "what a new run starts from: the file of one of the next two fields, or random weights"
+    )
+    init_from: str = field_of("", "start 'init_from': run, file of weights or 'lite' with the parameters")
+    backbone: str = field_of("", "start 'backbone': file of `munet convert` with the weights of the encoders")
     epochs: float = field_of(
         100.0, "length of a run in epochs (see data.epoch_clips); its steps follow from the clips and train.batch_size"
     )

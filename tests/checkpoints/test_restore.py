@@ -1,5 +1,7 @@
 """A new run's encoders from a converted ResNet."""
 
+import hashlib
+import importlib
 from pathlib import Path
 
 import jax
@@ -12,7 +14,8 @@ from safetensors.numpy import save_file
 
 import munet_jax
 from configs import lite, testing
-from munet_jax.checkpoints.restore import start_variables
+from munet_jax.checkpoints.restore import Start, check_start, start_variables
+from munet_jax.checkpoints.weight_file import write_weights
 from munet_jax.convert.backbone_files import convert
 from munet_jax.convert.resnet import resnet50_to_pytorch
 from munet_jax.models import create_model
@@ -53,8 +56,19 @@ def test_both_encoders_start_from_the_backbone_and_the_mask_kernel_stays(
     state: TrainState, backbone: Path, tmp_path: Path
 ) -> None:
     config = config_of_resnet_18()
-    config.train.backbone = str(backbone)
-    start = state.with_variables(start_variables(config, state.variables, tmp_path / "new"))
+    config.train.update(start="backbone", backbone=str(backbone))
+    found, said = start_variables(config, state.variables, tmp_path / "new")
+    start = state.with_variables(found)
+    assert said.sha256 == hashlib.sha256(backbone.read_bytes()).hexdigest()
+    random = {name for name in said.random if "_encoder/backbone/" in name}
+    assert random == {"reference_encoder/backbone/conv1_mask/kernel"}
+    assert set(flatten_dict(state.params["decoder"], sep="/")) == {
+        name.removeprefix("decoder/") for name in said.random if name.startswith("decoder/")
+    }
+    assert (
+        f"starts from backbone {backbone} (sha256 {said.sha256[:12]}); {len(said.random)} parameters stay random"
+        in str(said)
+    )
     assert jax.tree.structure(start) == jax.tree.structure(state)
     query, reference = (start.params[name]["backbone"] for name in ("query_encoder", "reference_encoder"))
     before = state.params["reference_encoder"]["backbone"]
@@ -68,21 +82,80 @@ def test_both_encoders_start_from_the_backbone_and_the_mask_kernel_stays(
     assert start.params["decoder"] is state.params["decoder"]
 
 
-def test_a_checkpoint_goes_before_another_run_and_that_before_a_backbone(state: TrainState, tmp_path: Path) -> None:
-    config = config_of_resnet_18()
-    config.train.update(backbone=str(tmp_path / "none.safetensors"), init_from=str(tmp_path / "nowhere"))
+def test_a_checkpoint_goes_before_what_the_config_names(state: TrainState, tmp_path: Path) -> None:
+    config, new = config_of_resnet_18(), tmp_path / "new"
+    config.train.update(start="init_from", init_from=str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="no checkpoints in .*nowhere"):
-        state.with_variables(start_variables(config, state.variables, tmp_path / "new"))
-    (tmp_path / "run" / "checkpoints" / "3").mkdir(parents=True)
-    assert start_variables(config, state.variables, tmp_path / "run")["params"] is state.params
-    config.train.init_from = ""
+        start_variables(config, state.variables, new)
+    config.train.update(start="backbone", init_from="", backbone=str(tmp_path / "none.safetensors"))
     with pytest.raises(InputError, match="none.safetensors: no such backbone; make it by: munet convert"):
-        state.with_variables(start_variables(config, state.variables, tmp_path / "new"))
+        start_variables(config, state.variables, new)
+    config.train.update(start="scratch", backbone="")
+    found, said = start_variables(config, state.variables, new)
+    assert found["params"] is state.params
+    assert len(said.random) == len(jax.tree.leaves(state.params))
+    (tmp_path / "run" / "checkpoints" / "3").mkdir(parents=True)
+    for start in ("init_from", "backbone", "scratch"):
+        config.train.update(start=start)
+        found, said = start_variables(config, state.variables, tmp_path / "run")
+        assert found["params"] is state.params
+        assert said == Start("checkpoint")
+
+
+@pytest.mark.parametrize("name", ["protocol1_davis", "protocol2_davis_youtube", "protocol3_static", "ablation"])
+def test_the_papers_configs_do_not_start_without_a_backbone(name: str, tmp_path: Path) -> None:
+    config = importlib.import_module(f"configs.{name}").get_config()
+    with pytest.raises(
+        InputError, match=r"names nothing; .*: munet convert resnet50.pth backbone.safetensors, and give"
+    ):
+        check_start(config, tmp_path)
+    config.train.start = "scratch"
+    check_start(config, tmp_path)
+    config.train.start = "init_from"
+    with pytest.raises(InputError, match="start is 'init_from', and config.train.init_from names nothing"):
+        check_start(config, tmp_path)
+
+
+def test_a_file_that_the_start_does_not_name_is_not_passed_over(tmp_path: Path) -> None:
+    for start, field in (("scratch", "backbone"), ("scratch", "init_from"), ("init_from", "backbone")):
+        config = testing.get_config()
+        config.train.update(start=start, init_from="lite" if start == "init_from" else "")
+        config.train[field] = "given"
+        with pytest.raises(
+            InputError, match=f"train.{field} is 'given'.*--config.train.start={field} to start from it"
+        ):
+            check_start(config, tmp_path)
+
+
+def test_what_a_file_lacks_stays_random_and_is_named_and_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    config, path = testing.get_config(), tmp_path / "part.safetensors"
+    state, theirs = state_of(config), state_of(config)
+    part = {"params": {name: tree for name, tree in theirs.params.items() if name != "decoder"}}
+    write_weights(path, jax.tree.map(lambda x: x + 1, part), config, 7)
+    config.train.update(start="init_from", init_from=str(path))
+    found, said = start_variables(config, state.variables, tmp_path / "new")
+    assert jax.tree.structure(found["params"]) == jax.tree.structure(state.params)
+    assert {name.partition("/")[0] for name in said.random} == {"decoder"}
+    jax.tree.map(np.testing.assert_array_equal, found["params"]["decoder"], state.params["decoder"])
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).min() > 0.9, found["params"]["mu_layer"], state.params["mu_layer"])
+    assert all(jax.tree.leaves(moved))
+    first = ", ".join(said.random[:10])
+    assert str(said).endswith(f"{len(said.random)} parameters stay random: {first} and {len(said.random) - 10} more")
+    config.model.key_dim = 16
+    config.model.decoder_dim = (16, 16, 16)
+    with pytest.raises(
+        InputError, match=r"is of another model: 2 of its tensors do not fit: .*key/kernel is .*, here .*16"
+    ):
+        start_variables(config, state_of(config).variables, tmp_path / "new")
+    config.train.init_from = "lite"
+    with pytest.raises(InputError, match="is of another model") as caught:
+        start_variables(config, state.variables, tmp_path / "new")
+    assert str(caught.value).count(", here ") == 10
 
 
 def test_a_backbone_of_another_network_is_refused(backbone: Path, tmp_path: Path) -> None:
     config = testing.get_config()
-    config.train.backbone = str(backbone)
+    config.train.update(start="backbone", backbone=str(backbone))
     with pytest.raises(InputError, match="is a ResNet-18 .*config.model.query_encoder is another network"):
         start_variables(config, state_of(config).variables, tmp_path / "new")
 
@@ -90,9 +163,9 @@ def test_a_backbone_of_another_network_is_refused(backbone: Path, tmp_path: Path
 def test_a_run_may_go_on_from_the_shipped_weights(tmp_path: Path) -> None:
     config = lite.get_config()
     config.train.init_from = "lite"
-    begun = TrainState(0, {}, {}, {}).with_variables(
-        start_variables(config, TrainState(0, {}, {}, {}).variables, tmp_path / "new")
-    )
+    found, said = start_variables(config, TrainState(0, {}, {}, {}).variables, tmp_path / "new")
+    assert "no parameter stays random" in str(said)
+    begun = TrainState(0, {}, {}, {}).with_variables(found)
     _, shipped, _ = munet_jax.load("lite")
     jax.tree.map(np.testing.assert_array_equal, begun.params, shipped["params"])
     jax.tree.map(np.testing.assert_array_equal, begun.batch_stats, shipped["batch_stats"])

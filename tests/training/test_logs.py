@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from configs import testing
+from munet_jax.checkpoints.restore import Start
 from munet_jax.data.workers import Crew
 from munet_jax.training import logs
 from munet_jax.training.length import Length
@@ -88,7 +89,8 @@ def test_a_log_warns_of_the_wait_that_it_measured(
 
 def test_a_checkout_that_is_not_installed_has_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "PACKAGES", ("numpy", "munet_jax_that_nobody_installed"))
-    write_start(testing.get_config(), tmp_path, 0, Length(10, 1, 100))
+    write_start(testing.get_config(), tmp_path, 0, Length(10, 1, 100), Start("scratch", random=("decoder/kernel",)))
     (start,) = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert start["start"] == {"kind": "scratch", "file": "", "sha256": "", "random": ["decoder/kernel"]}
     assert (start["steps"], start["epochs"], start["epoch_clips"]) == (100, 10.0, 10)
     assert start["packages"] == {"numpy": np.__version__, "munet_jax_that_nobody_installed": None}

@@ -102,12 +102,15 @@ def test_fake_data_repeats_one_batch(finished: Path, tmp_path: Path) -> None:
 def test_a_run_that_starts_from_another_one_has_its_parameters(finished: Path, tmp_path: Path) -> None:
     still = ["--config.optimizer.learning_rate=0.0", "--config.optimizer.schedule=constant", "--config.train.steps=1"]
     options = [*CONFIG, *still, "--workdir", str(tmp_path / "new"), "--config.evaluation.after_training=False"]
+    options.append("--config.train.start=init_from")
     line = error_line(run("train.py", *options, f"--config.train.init_from={tmp_path / 'nowhere'}"))
     assert f"no checkpoints in {tmp_path / 'nowhere'}" in line
     assert not (tmp_path / "new").exists()
 
     result = run("train.py", *options, f"--config.train.init_from={finished}")
     assert result.returncode == 0, result.stderr
+    assert f"starts from init_from {finished} (sha256 " in result.stderr
+    assert "no parameter stays random" in result.stderr
     (theirs, _), (ours, step) = (trained_variables(get_config(), folder) for folder in (finished, tmp_path / "new"))
     assert step == 1
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -116,6 +119,8 @@ def test_a_run_that_starts_from_another_one_has_its_parameters(finished: Path, t
     again = run("train.py", *options, "--config.train.steps=2", f"--config.train.init_from={tmp_path / 'nowhere'}")
     assert again.returncode == 0, again.stderr
     assert "steps 2 to 2" in again.stderr
+    starts = [json.loads(line)["start"] for line in (tmp_path / "new" / "runs.jsonl").read_text().splitlines()]
+    assert [start["kind"] for start in starts] == ["init_from", "checkpoint"]
 
 
 def test_evaluate_scores_a_finished_run_again(finished: Path, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_a_run_waits_only_where_it_saves(compiled: Any, tmp_path: Path, monkeypa
     monkeypatch.setattr(Checkpoints, "_write", slow)
     checkpoints = Checkpoints(tmp_path)
     parts = create_parts(config.data)
-    run = loop.Run(config, tmp_path, parts, Length(40, DEVICES, 10), lambda _: 1e-3, checkpoints, None)
+    run = loop.Run(config, tmp_path, parts, Length(40, DEVICES, 10), lambda _: 1e-3, None, checkpoints, None)
     try:
         state = run.go(busy_step(1), replicate(host_state(), DEVICES), 0, itertools.repeat(CLIPS))
     finally:
