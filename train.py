@@ -17,6 +17,10 @@ WORKDIR = flags.DEFINE_string(
 DATA_ROOT = flags.DEFINE_string(
     "data-root", None, "Folder that the data set was unpacked into; for a mix, the folder that holds its data sets."
 )
+DRY_RUN = flags.DEFINE_bool(
+    "dry-run", False, "Load data and weights, compile and time a step, print memory, steps and time, and write nothing."
+)
+PROFILE = flags.DEFINE_bool("profile", False, "Record steps 10 to 13 for TensorBoard and Perfetto, in WORKDIR/profile.")
 COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "Several hosts: HOST:PORT of process 0. SLURM and TPU pods tell it by themselves."
 )
@@ -32,12 +36,16 @@ def main(_: list[str]) -> None:
     from munet_jax.evaluation.run import evaluate
     from munet_jax.runtime.malloc import tune_malloc
     from munet_jax.training.distributed import is_writer, start
+    from munet_jax.training.dry_run import dry_run
     from munet_jax.training.loop import train
 
     tune_malloc()
     start(COORDINATOR.value, PROCESS_ID.value, PROCESS_COUNT.value)
     config, workdir = read_config(CONFIG, DATA_ROOT.value), Path(WORKDIR.value)
-    train(config, workdir)
+    if DRY_RUN.value:
+        dry_run(config, workdir)
+        return
+    train(config, workdir, profile=PROFILE.value)
     if config.evaluation.after_training and is_writer():
         evaluate(config, workdir)
 

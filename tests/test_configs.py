@@ -26,9 +26,9 @@ from munet_jax.models.resnet import BLOCKS
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import check_section, choices_of, fields_of
 from munet_jax.training.length import run_length
-from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.options import RunConfig
+from munet_jax.training.setup import clip_options
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")

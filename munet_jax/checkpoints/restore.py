@@ -39,6 +39,8 @@ class Start(NamedTuple):
         """As a run tells it at its start."""
         if self.kind == CHECKPOINT:
             return "starts from its own newest checkpoint"
+        if self.kind == SCRATCH:
+            return f"starts from scratch: all {len(self.random)} parameters are random"
         file = f" {self.file} (sha256 {self.sha256[:12]})" if self.file else ""
         if not self.random:
             return f"starts from {self.kind}{file}; no parameter stays random"

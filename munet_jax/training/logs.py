@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,22 +85,10 @@ class MetricsLog:
         self, config: ConfigDict, parts: Sequence[Part], replicas: TrainState, start: Start | None = None
     ) -> None:
         """Say in one line what runs where, and who makes its clips, and in another one where the parameters come from."""
-        count = sum(x.size // x.shape[0] for x in jax.tree.leaves(replicas.params))
-        batch, devices = config.train.batch_size, jax.device_count()
-        total = sum(part.weight for part in parts)
-        data = " + ".join(f"{part.weight / total:.0%} {part.source.name} ({len(part.source)})" for part in parts)
-        processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-        turns = f" in {config.train.accumulate} turns" if config.train.accumulate > 1 else ""
-        clip = clip_bytes(config.data.clip_length, tuple(config.data.size))
-        crew = choose_crew(config.data.threads, config.data.workers, clip)
+        crew = crew_of(config)
         self._wait = DataWait(crew)
         if self._file is not None:
-            tqdm.write(
-                f"{count / 1e6:.2f} M parameters, {data}, made by {crew}, batch {batch} ({batch // devices}{turns} on each of "
-                f"{devices} {jax.local_devices()[0].platform} devices{processes}), steps {self.first + 1} to "
-                f"{self._length.steps}: {self._length}",
-                file=sys.stderr,
-            )
+            tqdm.write(describe_run(config, parts, replicas, self.first, self._length), file=sys.stderr)
             tqdm.write(str(start), file=sys.stderr)
 
     def watch(self, batches: Iterable[tuple[Clips, Item]]) -> Iterator[tuple[Clips, Item]]:
@@ -129,7 +117,11 @@ class MetricsLog:
             tqdm.write(f"warning: step {step}: {warning}", file=sys.stderr)
         self._last, self._waited = (now, step), 0.0
         self._write(step, metrics | measured)
-        self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
+        rate = measured["steps_per_second"]
+        end = datetime.now() + timedelta(seconds=(self._length.steps - step) / max(rate, 1e-9))  # on the wall's clock
+        shown = {"loss": f"{metrics['loss']:.3f}", "epoch": f"{self._length.epoch(step):.2f}"}
+        shown |= {"clips/s": f"{rate * self._length.batch_size:.3g}", "devices": jax.device_count()}
+        self._bar.set_postfix(shown | {"end": f"{end:%a %d %b %H:%M}"}, refresh=False)
         self._bar.update(step - self._bar.n)
 
     def record_validation(self, step: int, scores: dict[str, float], pictures: Sequence[Path]) -> None:
@@ -180,6 +172,41 @@ class DataWait:
         if workers + 1 < cores:
             return f"raise config.data.workers ({workers} now, {cores} cores)"
         return f"it is made by {self._crew}: give the run more cores and raise config.data.workers, or store smaller frames"
+
+
+def crew_of(config: ConfigDict) -> Crew:
+    """Who makes the clips."""
+    clip = clip_bytes(config.data.clip_length, tuple(config.data.size))
+    return choose_crew(config.data.threads, config.data.workers, clip)
+
+
+def describe_run(config: ConfigDict, parts: Sequence[Part], replicas: TrainState, first: int, length: Length) -> str:
+    """One line: what runs where, who makes its clips, and how long."""
+    count = sum(x.size // x.shape[0] for x in jax.tree.leaves(replicas.params))
+    batch, devices = config.train.batch_size, jax.device_count()
+    total = sum(part.weight for part in parts)
+    data = " + ".join(f"{part.weight / total:.0%} {part.source.name} ({len(part.source)})" for part in parts)
+    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    turns = f" in {config.train.accumulate} turns" if config.train.accumulate > 1 else ""
+    return (
+        f"{count / 1e6:.2f} M parameters, {data}, made by {crew_of(config)}, batch {batch} ({batch // devices}{turns} on each of "
+        f"{devices} {jax.local_devices()[0].platform} devices{processes}), steps {first + 1} to {length.steps}: {length}"
+    )
+
+
+def readable_time(seconds: float) -> str:
+    """Such as '3 d 4 h', '2 h 10 min' or '40 s'."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    shown = [
+        f"{days} d" if days else "",
+        f"{hours} h" if hours else "",
+        f"{minutes} min" if minutes and not days else "",
+    ]
+    return " ".join(part for part in shown if part)
 
 
 def open_tensorboard(folder: Path, first: int) -> Any:

@@ -66,7 +66,7 @@ def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None
         turns = f" in {accumulate} micro-batches each" if accumulate > 1 else ""
         raise InputError(
             f"config.train.batch_size is {batch_size}, which {devices} devices{turns} cannot share evenly; "
-            f"make it a multiple of {parts}"
+            f"make it a multiple of {parts}, or use fewer devices (GPUs: CUDA_VISIBLE_DEVICES=0,1)"
         )
 
 

@@ -23,7 +23,7 @@ from munet_jax.data.loader import count_clips, make_loader
 from munet_jax.data.sources import create_parts, create_source
 from munet_jax.data.static import LAYOUTS
 from munet_jax.runtime.errors import InputError
-from munet_jax.training.loop import clip_options
+from munet_jax.training.setup import clip_options
 from tests.data.test_static import PUBLISHED, make_coco, make_static
 from tests.data.trees import label_map, make_davis, make_youtube_vos
 

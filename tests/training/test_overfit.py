@@ -14,9 +14,9 @@ from munet_jax.evaluation.metrics import region_similarity
 from munet_jax.models import create_model
 from munet_jax.runtime.jit import CPU_OPTIONS
 from munet_jax.training.length import Length
-from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import split_batch
+from munet_jax.training.setup import clip_options
 from munet_jax.training.step import create_state, make_train_step, one_hot_objects
 from tests.shared_data import shared
 

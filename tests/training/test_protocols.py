@@ -22,10 +22,10 @@ from munet_jax.data.sources import create_parts
 from munet_jax.models import create_model
 from munet_jax.runtime.jit import CPU_OPTIONS
 from munet_jax.training.length import Length
-from munet_jax.training.loop import clip_options
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.options import TrainConfig
 from munet_jax.training.parallel import split_batch
+from munet_jax.training.setup import clip_options
 from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
 from tests.data.test_sources import SET_FOLDERS
 from tests.data.test_static import make_static

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from configs.testing import get_config
 from munet_jax.checkpoints.runs import trained_variables
 from munet_jax.data.masks import read_mask
+from munet_jax.training.loop import own_workdir
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = os.environ["MUNET_TEST_PROGRAMS"]  # of conftest.py
@@ -65,20 +67,55 @@ def test_a_run_leaves_log_config_masks_scores_and_pictures(finished: Path) -> No
 
 
 def test_a_killed_run_that_is_resumed_equals_one_that_was_not(finished: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "train.py", *CONFIG, "--workdir", str(tmp_path), "--config.train.steps=6"]
+    workdir, moved = tmp_path / "run", tmp_path / "moved"
+    command = [sys.executable, "train.py", *CONFIG, "--workdir", str(workdir), "--config.train.steps=6"]
     process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
-    while not (tmp_path / "checkpoints" / "2").is_dir() and time.monotonic() < deadline:
+    while not (workdir / "checkpoints" / "2").is_dir() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert (tmp_path / "checkpoints" / "2").is_dir()
-    before = len((tmp_path / "metrics.jsonl").read_text().splitlines())
-    result = run("train.py", *CONFIG, "--workdir", str(tmp_path), "--config.evaluation.after_training=False")
+    assert (workdir / "checkpoints" / "2").is_dir()
+    before = len((workdir / "metrics.jsonl").read_text().splitlines())
+    workdir.rename(moved)
+    result = run("train.py", *CONFIG, "--workdir", str(moved), "--config.evaluation.after_training=False")
     assert result.returncode == 0, result.stderr
     assert "steps 1 to" not in result.stderr  # it went on, it did not start again
     assert before >= 2
-    assert losses(tmp_path) == losses(finished)
+    assert losses(moved) == losses(finished)
+
+
+def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(finished: Path, tmp_path: Path) -> None:
+    result = run("train.py", *CONFIG, "--workdir", str(tmp_path / "new"), "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "steps 1 to 6: 1.5 epochs of 8 clips" in result.stderr
+    assert "starts from scratch: all " in result.stderr
+    assert re.search(r"a step needs \d+\.\d\d GB of state and batch", result.stderr)
+    assert re.search(r"at most \d+\.\d\d GB in this process\n.* s a step .*; 6 steps are left, ", result.stderr)
+    assert not (tmp_path / "new").exists()
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    again = run("train.py", *CONFIG, "--workdir", str(finished), "--dry-run", "--config.train.steps=8")
+    assert "2 steps are left" in again.stderr, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_second_run_in_a_workdir_is_refused(finished: Path) -> None:
+    before = (finished / "runs.jsonl").read_text()
+    with own_workdir(finished):
+        result = run("train.py", *CONFIG, "--workdir", str(finished), "--config.train.steps=7")
+    assert result.returncode == 2
+    assert f"{finished}: another run is working here" in error_line(result)
+    assert (finished / "runs.jsonl").read_text() == before
+
+
+def test_a_trace_of_some_steps_is_written(tmp_path: Path) -> None:
+    few = [*CONFIG, "--config.evaluation.after_training=False", "--profile", "--workdir", str(tmp_path)]
+    assert "--profile records steps 10 to 13 of a start, and 6 steps are left" in error_line(run("train.py", *few))
+    result = run("train.py", *few, "--config.train.steps=14", "--config.train.bootstrap_warmup_steps=0")
+    assert result.returncode == 0, result.stderr
+    assert f"steps 10 to 13 are in {tmp_path / 'profile'}" in result.stderr
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert list((tmp_path / "profile").rglob("perfetto_trace.json.gz"))
 
 
 def test_where_batches_are_made_changes_nothing(finished: Path, tmp_path: Path) -> None:

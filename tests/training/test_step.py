@@ -271,7 +271,7 @@ def test_choices_that_do_not_exist_are_named() -> None:
 
 def test_a_batch_that_devices_cannot_share_is_refused() -> None:
     check_batch_size(4, 2)
-    with pytest.raises(InputError, match="batch_size is 3.*multiple of 2"):
+    with pytest.raises(InputError, match="batch_size is 3.*multiple of 2, or use fewer devices .*CUDA_VISIBLE_DEVICES"):
         check_batch_size(3, 2)
     check_batch_size(8, 2, 4)
     with pytest.raises(InputError, match="batch_size is 4.*2 devices in 4 micro-batches each.*multiple of 8"):

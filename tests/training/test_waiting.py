@@ -20,9 +20,10 @@ from munet_jax.data.loader import Part
 from munet_jax.data.sources import create_parts
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
-from munet_jax.training import loop
+from munet_jax.training import loop, setup
 from munet_jax.training.length import Length
 from munet_jax.training.parallel import compile_step, replicate, to_devices, unreplicate
+from munet_jax.training.setup import Setup
 from munet_jax.training.step import TrainState
 from munet_jax.training.watch import LossWatch
 from tests.data.trees import memory_source
@@ -157,9 +158,10 @@ def test_a_run_waits_only_where_it_saves(compiled: Any, tmp_path: Path, monkeypa
     monkeypatch.setattr(Checkpoints, "_write", slow)
     checkpoints = Checkpoints(tmp_path)
     parts = create_parts(config.data)
-    run = loop.Run(config, tmp_path, parts, Length(40, DEVICES, 10), lambda _: 1e-3, None, checkpoints, None)
+    length, step = Length(40, DEVICES, 10), busy_step(1)
+    run = loop.Run(Setup(config, tmp_path, parts, length, lambda _: 1e-3, None, step, None), None, checkpoints)
     try:
-        state = run.go(busy_step(1), replicate(host_state(), DEVICES), 0, itertools.repeat(CLIPS))
+        state = run.go(replicate(host_state(), DEVICES), 0, itertools.repeat(CLIPS))
     finally:
         checkpoints.close()
     assert int(state.step) == 10
@@ -190,7 +192,7 @@ def test_every_device_holds_the_same_and_no_first_state_stays(tmp_path: Path, mo
         return changed, dict.fromkeys(("loss", "grad_norm"), jnp.float32(1))
 
     monkeypatch.setattr(loop, "LossWatch", Looking)
-    monkeypatch.setattr(loop, "make_train_step", lambda *_, **__: quick)
+    monkeypatch.setattr(setup, "make_train_step", lambda *_, **__: quick)
     state = loop.train(config, tmp_path)
     size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(state))
     assert len(held) == 3
