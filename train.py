@@ -32,21 +32,24 @@ PROCESS_COUNT = flags.DEFINE_integer("process-count", None, "Several hosts, with
 
 def main(_: list[str]) -> None:
     """Train, then score where the config asks for it."""
-    from munet_jax.commands.scripts import read_config
+    from munet_jax.commands.scripts import exit_code_of, read_config
     from munet_jax.evaluation.run import evaluate
     from munet_jax.runtime.malloc import tune_malloc
+    from munet_jax.training.company import together
     from munet_jax.training.distributed import is_writer, start
     from munet_jax.training.dry_run import dry_run
     from munet_jax.training.loop import train
 
     tune_malloc()
     start(COORDINATOR.value, PROCESS_ID.value, PROCESS_COUNT.value)
-    config, workdir = read_config(CONFIG, DATA_ROOT.value), Path(WORKDIR.value)
-    if DRY_RUN.value:
-        dry_run(config, workdir)
-        return
-    train(config, workdir, profile=PROFILE.value)
-    if config.evaluation.after_training and is_writer():
+    with together(exit_code_of):
+        config, workdir, writes = read_config(CONFIG, DATA_ROOT.value), Path(WORKDIR.value), is_writer()
+        if DRY_RUN.value:
+            dry_run(config, workdir)
+        else:
+            train(config, workdir, profile=PROFILE.value)
+    # The others are gone by now: nobody waits for an evaluation, however long it takes.
+    if config.evaluation.after_training and writes and not DRY_RUN.value:
         evaluate(config, workdir)
 
 

@@ -119,7 +119,7 @@ class MetricsLog:
         self._write(step, metrics | measured)
         rate = measured["steps_per_second"]
         end = datetime.now() + timedelta(seconds=(self._length.steps - step) / max(rate, 1e-9))  # on the wall's clock
-        shown = {"loss": f"{metrics['loss']:.3f}", "epoch": f"{self._length.epoch(step):.2f}"}
+        shown: dict[str, Any] = {"loss": f"{metrics['loss']:.3f}", "epoch": f"{self._length.epoch(step):.2f}"}
         shown |= {"clips/s": f"{rate * self._length.batch_size:.3g}", "devices": jax.device_count()}
         self._bar.set_postfix(shown | {"end": f"{end:%a %d %b %H:%M}"}, refresh=False)
         self._bar.update(step - self._bar.n)

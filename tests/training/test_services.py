@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -140,8 +141,14 @@ def wait_for_lines(workdir: Path, count: int) -> None:
     raise AssertionError(f"no {count} lines in {workdir}")
 
 
-def start_processes(workdir: Path, devices: Sequence[int], *options: str) -> list[subprocess.Popen[str]]:
-    """A run of one process per entry, each with that many CPU devices."""
+def start_processes(
+    workdir: Path,
+    devices: Sequence[int],
+    *options: str,
+    own: Mapping[int, str] = MappingProxyType({}),
+    script: str = "train.py",
+) -> list[subprocess.Popen[str]]:
+    """A run of one process per entry, each with that many CPU devices; `own` has an option of one process alone."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -149,7 +156,8 @@ def start_processes(workdir: Path, devices: Sequence[int], *options: str) -> lis
     for number, count in enumerate(devices):
         flags = f"{ENVIRONMENT['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
         together = [f"--coordinator=127.0.0.1:{port}", f"--process-id={number}", f"--process-count={len(devices)}"]
-        command = [sys.executable, "train.py", *QUIET, *options, "--workdir", str(workdir)]
+        command = [sys.executable, script, *QUIET, *options, "--workdir", str(workdir)]
+        command += [own[number]] if number in own else []
         command += together if len(devices) > 1 else []
         environment = {**os.environ, **ENVIRONMENT, "XLA_FLAGS": flags}
         processes.append(
