@@ -24,6 +24,7 @@ def narrow(config: ConfigDict) -> None:
         part.update(stage_sizes=(1, 1, 1), width=16, block="basic", norm="group")
     config.reference_encoder.mask_kernel_std = 0.5
     config.mu_layer.update(matching="softargmax", temperature=0.07, learn_temperature=True, outside="mask")
+    config.initialisation = "lecun_normal"
     config.update(memory_key="query", key_dim=32, value_dim=64, decoder_dim=(32, 32, 32))
 
 

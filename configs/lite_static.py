@@ -20,6 +20,7 @@ def lite(config: ConfigDict) -> None:
     config.query_encoder.update(kind="efficientnet_lite0", norm="frozen_batch", frozen_blocks=FROZEN_BLOCKS)
     config.reference_encoder.update(kind="light", mask_kernel_std=0.5)
     config.mu_layer.update(channels=64, matching="softargmax", temperature=0.07, learn_temperature=True, outside="mask")
+    config.initialisation = "lecun_normal"
     config.update(memory_key="query", key_dim=64, value_dim=128, decoder_dim=(96, 64, 48), motion_prior=True)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import logging
+import shutil
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +97,20 @@ class Checkpoints:
         described = {"leaves": parameter_shapes(state), "checksums": checksums(state)}
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), model=ocp.args.JsonSave(described))
         try:
-            self._manager.save(step, args=arguments, metrics=None if score is None else {SCORE: score})
+            self._check_room(state)
+            with _quiet():
+                self._manager.save(step, args=arguments, metrics=None if score is None else {SCORE: score})
         except Exception as error:  # whatever Orbax's writers meet on a disk that is full or gone
             raise InputError(
                 f"checkpoint {self.folder}/{step} cannot be written ({_reason(error)}); make room or give permission there, "
                 "and give the same command again: it goes on from the checkpoint before"
             ) from error
+
+    def _check_room(self, state: Any) -> None:
+        """Before Orbax finds out array by array: a checkpoint takes about as much as the state, and something for names."""
+        size, free = sum(np.asarray(x).nbytes for x in jax.tree.leaves(state)), shutil.disk_usage(self.folder).free
+        if free < size:
+            raise OSError(f"No space left on device: {size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
 
     def check(self) -> None:
         """Raise what a save met that is done by now; never waits."""
@@ -171,12 +182,9 @@ class Checkpoints:
         return int(step)
 
     def _read(self, step: int, **items: Any) -> Any:
-        hook = sys.unraisablehook
-        sys.unraisablehook = _without_late_reads(hook)
         try:
-            read = self._manager.restore(step, args=ocp.args.Composite(**items))
-            sys.unraisablehook = hook
-            return read
+            with _quiet():
+                return self._manager.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # whatever Orbax's readers meet in a file that was changed
             raise InputError(self._damaged(step, _reason(error))) from error
 
@@ -220,18 +228,30 @@ class Checkpoints:
             self._manager.close()
 
 
-def _without_late_reads(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`hook` (of sys.unraisablehook), but for the reads that were under way when Orbax met a damaged array.
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Around Orbax: what goes wrong is the one line that its caller makes of the exception.
 
-    They end in threads of tensorstore, some after the exception has reached its caller, and each reports to an event
-    loop that Orbax has closed: hundreds of tracebacks around the one line that matters.
+    Reads and writes that are under way when it meets a damaged array or a full disk end in threads of tensorstore, some
+    after the exception has reached its caller, and each reports to an event loop that Orbax has closed: hundreds of
+    tracebacks around the one line that matters. After an error they are kept away for good.
     """
+    hook, logger = sys.unraisablehook, logging.getLogger("absl")
 
-    def filtered(unraisable: Any) -> None:
+    def of_others(record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname
+
+    def without_late_ends(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             hook(unraisable)
 
-    return filtered
+    sys.unraisablehook = without_late_ends
+    logger.addFilter(of_others)
+    try:
+        yield
+        sys.unraisablehook = hook
+    finally:
+        logger.removeFilter(of_others)
 
 
 def _reason(error: Exception) -> str:

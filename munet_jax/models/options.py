@@ -75,6 +75,10 @@ class ModelConfig:
     value_dim: int = field_of(512, "channels of values")
     # Runs from before they could differ have one number.
     decoder_dim: tuple[int, ...] | int = field_of((256, 256, 256), "channels of the decoder at strides 16, 8 and 4")
+    initialisation: Literal["pytorch", "lecun_normal"] = field_of(
+        "pytorch",
+        "what convolutions behind the encoders start from: PyTorch's kaiming_uniform(sqrt 5) with biases, or Flax's",
+    )
     motion_prior: bool = field_of(
         False, "show the decoder the masks of the frame before, moved to their match; not in the paper"
     )

@@ -18,6 +18,7 @@ from munet_jax.data.sources import create_parts, held_out_videos
 from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.models import create_model
+from munet_jax.models.initialisation import pytorch_initialised
 from munet_jax.runtime.errors import InputError
 from munet_jax.training.distributed import is_writer
 from munet_jax.training.length import Length, run_length
@@ -81,6 +82,9 @@ def first_state(setup: Setup) -> tuple[TrainState, Start | None]:
     batch = abstract_batch(config, config.train.batch_size // jax.device_count())
     model, average = create_model(config.model), config.train.ema_decay > 0
     state = create_state(model, setup.optimizer, batch, config.train.seed, ema=average)
+    if config.model.initialisation == "pytorch":
+        drawn = pytorch_initialised(state.params, config.train.seed)
+        state = state.with_variables(state.variables | {"params": drawn})
     if not is_writer():
         return state, None
     variables, start = start_variables(config, state.variables, setup.workdir)
