@@ -75,7 +75,8 @@ class Company:
     def end(self, line: str) -> None:
         """Print why, and end this process at once: its main thread may wait for the others for ever."""
         with self._ended:
-            print(f"error: {line}; give the same command again in all of them", file=sys.stderr, flush=True)
+            # On a line of its own, below the progress bar.
+            print(f"\nerror: {line}; give the same command again in all of them", file=sys.stderr, flush=True)
             os._exit(MISSING_CODE)
 
     def fail(self, line: str) -> None:

@@ -37,6 +37,7 @@ RUNS_FILE = "runs.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 MOST_WAIT = 0.1  # share of the time that a run waits for data, above which it says so
 WAIT_SECONDS = 20.0  # over which that share is taken
+FAR_SECONDS = 1e8  # three years: the first step, which is compiled, may promise more than a calendar has
 PACKAGES = ("munet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
 
 
@@ -118,7 +119,8 @@ class MetricsLog:
         self._last, self._waited = (now, step), 0.0
         self._write(step, metrics | measured)
         rate = measured["steps_per_second"]
-        end = datetime.now() + timedelta(seconds=(self._length.steps - step) / max(rate, 1e-9))  # on the wall's clock
+        left = (self._length.steps - step) * seconds / max(step - before[1], 1)
+        end = datetime.now() + timedelta(seconds=min(left, FAR_SECONDS))  # on the wall's clock
         shown: dict[str, Any] = {"loss": f"{metrics['loss']:.3f}", "epoch": f"{self._length.epoch(step):.2f}"}
         shown |= {"clips/s": f"{rate * self._length.batch_size:.3g}", "devices": jax.device_count()}
         self._bar.set_postfix(shown | {"end": f"{end:%a %d %b %H:%M}"}, refresh=False)
