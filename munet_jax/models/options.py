@@ -36,6 +36,7 @@ class ReferenceEncoderConfig(ResNetConfig):
     mask_kernel_std: float = field_of(
         0.01, "standard deviation of the mask's part of the first kernel before training; its mean is 0"
     )
+    others: bool = field_of(False, "also show it where the other objects are, as STM does; not in the paper")
     light_widths: tuple[int, int, int, int] = field_of((16, 32, 48, 64), "light: channels at strides 2, 4, 8 and 16")
     light_features: int = field_of(128, "light: channels of its output")
 
@@ -77,6 +78,9 @@ class ModelConfig:
     decoder_dim: tuple[int, ...] | int = field_of((256, 256, 256), "channels of the decoder at strides 16, 8 and 4")
     motion_prior: bool = field_of(
         False, "show the decoder the masks of the frame before, moved to their match; not in the paper"
+    )
+    padding: Literal["mean", "black"] = field_of(
+        "mean", "what frames are padded with to multiples of 16: the mean colour, or black as STM's are"
     )
     top_k: int = field_of(0, "memory positions that each query position reads, the most similar; 0 reads all")
     remat: bool = field_of(
