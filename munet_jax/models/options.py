@@ -7,6 +7,10 @@ from typing import Literal
 
 from munet_jax.runtime.fields import field_of
 
+# Table 1 of the paper: (input channels, output channels, kernel) of the motion network. The last output is D, the semantic
+# feature's width, which is 1024 in the paper's size.
+TABLE_1 = ((3, 3, 7), (3, 16, 1), (16, 16, 3), (16, 32, 1), (32, 32, 3), (32, 32, 1), (32, 64, 3), (64, 1024, 1))
+
 
 @dataclasses.dataclass(frozen=True)
 class ResNetConfig:
