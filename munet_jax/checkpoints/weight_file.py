@@ -20,7 +20,10 @@ from munet_jax.runtime.nested import flatten, nest
 FORMAT = "munet_jax weights"
 WEIGHTS_SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).parents[1] / "pretrained"  # files that come with the package, known by their names
-REMEDY = "make one by: munet export-weights WORKDIR FILE.safetensors, or name the ones that the package ships: lite"
+REMEDY = (
+    "make one by: munet export-weights WORKDIR FILE.safetensors, or of STM's weights by munet convert, or name the ones that the "
+    "package ships: lite"
+)
 
 
 def find_weights(name_or_path: str | os.PathLike[str]) -> Path:

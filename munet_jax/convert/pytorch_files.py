@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,20 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the zip or pickle reader does
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as a state dict of plain tensors ({reason})") from error
+        raise InputError(f"{path}: cannot be read as a state dict of plain tensors ({_reason(error)})") from error
     for name in NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
             state = state[name]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path}: holds no state dict (names and tensors); save model.state_dict() instead")
     return {name: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for name, x in state.items()}
+
+
+def _reason(error: Exception) -> str:
+    """In a sentence: torch's own advice on unpickling is to run what is in the file."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is damaged or no file of PyTorch, or it holds other things than tensors; none of its code was run"
+    return str(error).split(". ")[0].splitlines()[0] if str(error) else "it is damaged"
 
 
 def write_state_dict(state: Mapping[str, np.ndarray], path: Path) -> None:

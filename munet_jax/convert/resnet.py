@@ -2,7 +2,7 @@
 
 Three layouts are known: torchvision's, timm's (the same names for ResNet-18 and ResNet-50) and the backbone inside
 torchvision's Mask R-CNN (`backbone.body.*`). What lies behind res4 is left out by name; anything else that is not
-expected, missing or of another shape is an error that lists it.
+expected, missing or of another shape is an error that names it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ LEFT_OUT = re.compile(r"(layer4|fc|(backbone\.)?fpn|rpn|roi_heads)\.|.*\.num_bat
 OUR_EPSILON = 1e-5  # of every batch norm here, and of PyTorch's BatchNorm2d
 # Below this variance the difference of two epsilons is lost in f32, and goes into the scale.
 SMALLEST_FOLDED = 1e-6
+NAMED = 20  # entries that a message lists of a kind
 
 STAGES = {"basic": {18: (2, 2, 2)}, "bottleneck": {50: (3, 4, 6)}}
 BATCH_NORM = {"weight": ("params", "scale"), "bias": ("params", "bias")}
@@ -52,7 +53,7 @@ def resnet_from_pytorch(state_dict: Arrays, *, depth: int, epsilon: float | None
       {'params': ..., 'batch_stats': ...}, f32 numpy arrays, kernels [kh, kw, i, o].
 
     Raises:
-      InputError: unexpected, missing or wrongly shaped entries, all of them by name.
+      InputError: unexpected, missing or wrongly shaped entries, by name.
     """
     entries, detector = _backbone_entries(state_dict)
     if epsilon is None:
@@ -167,7 +168,7 @@ def variables_of(entries: dict[str, np.ndarray], expected: Entries) -> Tree:
 
 
 def check_entries(entries: Arrays, expected: Entries, called: str) -> None:
-    """Raises InputError that lists every entry which is missing, unexpected or of another shape."""
+    """Raises InputError that names the entries which are missing, unexpected or of another shape, the first `NAMED` of each."""
     wrong = {name: expected[name][1] for name in expected.keys() & entries.keys()}
     shapes = [
         f"{name} {tuple(np.shape(entries[name]))} instead of {shape}"
@@ -180,8 +181,13 @@ def check_entries(entries: Arrays, expected: Entries, called: str) -> None:
         "wrong shape": sorted(shapes),
     }
     if any(found.values()):
-        lists = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in found.items() if names)
+        lists = "; ".join(f"{kind}: {_brief(names)}" for kind, names in found.items() if names)
         raise InputError(f"this is not {called}: {lists}")
+
+
+def _brief(names: Sequence[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _fold_epsilon(params: Tree, statistics: Tree, epsilon: float) -> None:

@@ -60,7 +60,7 @@ def stm_from_pytorch(state: State, model: ConfigDict, *, seed: int = 0) -> Conve
       seed: of the MU-Layer's parameters, which STM does not have; see `complete`.
 
     Raises:
-      InputError: missing, unexpected or wrongly shaped entries, all of them by name, or another normalisation of frames.
+      InputError: missing, unexpected or wrongly shaped entries, by name, or another normalisation of frames.
     """
     prefix = strip_prefix(state)
     variables, batches = known_variables(state, STM, model)
