@@ -12,6 +12,7 @@ from munet_jax.checkpoints.runs import trained_variables
 from munet_jax.checkpoints.weight_file import WEIGHTS_SUFFIX, find_weights, read_weights
 from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.models.create import create_model, variable_shapes
+from munet_jax.models.resnet import MASK_KERNELS
 from munet_jax.runtime.errors import InputError
 
 ENCODERS = ("query_encoder", "reference_encoder")
@@ -67,7 +68,7 @@ def with_backbone(variables: dict[str, Any], path: Path) -> dict[str, Any]:
         tree = dict(variables[collection])
         for encoder in encoders:
             ours = dict(tree.get(encoder, {}).get("backbone", {}))
-            own = {name: ours[name] for name in ours.keys() - stored.keys() if name == "conv1_mask"}
+            own = {name: ours[name] for name in ours.keys() - stored.keys() if name in MASK_KERNELS}
             if parameter_shapes(stored | own) != parameter_shapes(ours):
                 raise InputError(
                     f"config.train.backbone: {path} is a {kind} with frozen batch norm, and config.model.{encoder} is "

@@ -17,6 +17,8 @@ Dtype = Any
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+MASK_KERNELS = ("conv1_mask", "conv1_others")  # parameters of Enc-R's first convolution that no other ResNet has
+
 # What PyTorch's ResNet starts from: variance by the number of outputs.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
@@ -205,7 +207,7 @@ def mask_convolution(
 ) -> AnyMap:
     """The masks' part of an encoder's first convolution, of stride 2: [b, n, h, w] -> [b * n, h/2, w/2, features].
 
-    Its kernels begin as noise of standard deviation `std`: 'conv1_mask', and 'conv1_others' where those masks are given.
+    Its kernels, `MASK_KERNELS`, begin as noise of standard deviation `std`; there is a second one where the others are given.
     """
     b, n, h, w = masks.shape
     noise = nn.initializers.normal(std)
@@ -214,8 +216,9 @@ def mask_convolution(
         conv = Conv(features, size, 2, use_bias=False, dtype=dtype, kernel_init=noise, name=name)
         return conv(x.reshape(b * n, h, w, 1).astype(dtype))
 
-    y = convolved("conv1_mask", masks)
-    return y if others is None else y + convolved("conv1_others", others)
+    own, second = MASK_KERNELS
+    y = convolved(own, masks)
+    return y if others is None else y + convolved(second, others)
 
 
 def ResNet50(**fields: Any) -> ResNet:  # noqa: N802 - reads as the class it configures
