@@ -15,6 +15,7 @@ from munet_jax.checkpoints.runs import stored_variables
 from munet_jax.checkpoints.weight_file import WEIGHTS_SUFFIX, find_weights, read_weights
 from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.models.create import create_model, variable_shapes
+from munet_jax.models.resnet import MASK_KERNELS
 from munet_jax.runtime.errors import InputError
 
 ENCODERS = ("query_encoder", "reference_encoder")
@@ -142,7 +143,7 @@ def with_backbone(variables: dict[str, Any], path: Path) -> tuple[dict[str, Any]
         tree = dict(variables[collection])
         for encoder in encoders:
             ours = dict(tree.get(encoder, {}).get("backbone", {}))
-            own = {name: ours[name] for name in ours.keys() - stored.keys() if name == "conv1_mask"}
+            own = {name: ours[name] for name in ours.keys() - stored.keys() if name in MASK_KERNELS}
             theirs, needed = parameter_shapes(stored | own), parameter_shapes(ours)
             if theirs != needed:
                 wrong = sorted({name for name, _ in theirs.items() ^ needed.items()})

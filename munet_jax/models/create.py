@@ -35,14 +35,15 @@ def create_model(config: ConfigDict) -> MUNet:
     if config["motion_prior"] and config["mu_layer"]["matching"] != "softargmax":
         raise InputError("config.model.motion_prior moves masks to their match: set mu_layer.matching to 'softargmax'")
     dtype = jnp.dtype(config["dtype"])
-    query_encoder = _query_encoder(config["query_encoder"], remat=config["remat"], dtype=dtype)
+    padding = config.get("padding", "mean")  # runs from before there was a choice have none
+    query_encoder = _query_encoder(config["query_encoder"], padding, remat=config["remat"], dtype=dtype)
     width = query_encoder.backbone.stage_widths[-1]
 
     key_dim, value_dim = config["key_dim"], config["value_dim"]
     own_key = config["memory_key"] == "reference"
     return MUNet(
         query_encoder=query_encoder,
-        reference_encoder=_reference_encoder(config["reference_encoder"], remat=config["remat"], dtype=dtype),
+        reference_encoder=_reference_encoder(config["reference_encoder"], padding, remat=config["remat"], dtype=dtype),
         mu_layer=MULayer(features=width, **config["mu_layer"], dtype=dtype),
         fusion=Fusion(config["fusion"], dtype=dtype),
         query_embedding=KeyValue(key_dim, value_dim, dtype=dtype),
@@ -95,18 +96,22 @@ def _decoder_widths(given: int | tuple[int, ...]) -> tuple[int, int, int]:
     return widths[0], widths[1], widths[2]
 
 
-def _query_encoder(config: ConfigDict, **common: Any) -> QueryEncoder:
+def _query_encoder(config: ConfigDict, padding: str, **common: Any) -> QueryEncoder:
     if kind_of(config) == "efficientnet_lite0":
-        return QueryEncoder(EfficientNetLite0(config["frozen_blocks"], **common))
-    return QueryEncoder(ResNet(**{name: config[name] for name in RESNET_FIELDS}, **common))
+        return QueryEncoder(EfficientNetLite0(config["frozen_blocks"], **common), padding)
+    return QueryEncoder(ResNet(**{name: config[name] for name in RESNET_FIELDS}, **common), padding)
 
 
-def _reference_encoder(config: ConfigDict, *, remat: bool, dtype: Any) -> ReferenceEncoder | LightReferenceEncoder:
-    std = config["mask_kernel_std"]
+def _reference_encoder(
+    config: ConfigDict, padding: str, *, remat: bool, dtype: Any
+) -> ReferenceEncoder | LightReferenceEncoder:
+    std, others = config["mask_kernel_std"], config.get("others", False)
     if kind_of(config) == "light":
-        return LightReferenceEncoder(tuple(config["light_widths"]), config["light_features"], std, dtype=dtype)
+        widths, features = tuple(config["light_widths"]), config["light_features"]
+        return LightReferenceEncoder(widths, features, std, others, padding, dtype=dtype)
     fields = {name: config[name] for name in RESNET_FIELDS}
-    return ReferenceEncoder(ResNet(**fields, mask_input=True, mask_kernel_std=std, remat=remat, dtype=dtype))
+    masks = {"mask_input": True, "others_input": others, "mask_kernel_std": std}
+    return ReferenceEncoder(ResNet(**fields, **masks, remat=remat, dtype=dtype), padding)
 
 
 def kind_of(config: ConfigDict) -> str:

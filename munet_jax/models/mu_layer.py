@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, Bool, CostVolume, Displacement, FeatureMap, Float, Uncertainty
 from munet_jax.models.convolution import Conv
+from munet_jax.models.options import TABLE_1
 
 # Inside the norm: the gradient of x / |x| at 0 would be NaN.
 NORM_EPSILON = 1e-8
@@ -23,10 +24,6 @@ NORM_EPSILON = 1e-8
 ALL_PAIRS_LIMIT = 2**26
 # GPUs and TPUs would round the factors of a product to 10 or 7 bits: the flat softargmin says less than that loses.
 HIGHEST = jax.lax.Precision.HIGHEST
-
-# Table 1 of the paper: (input channels, output channels, kernel) of the motion network. The last output is D, the semantic
-# feature's width, which is 1024 in the paper's size.
-TABLE_1 = ((3, 3, 7), (3, 16, 1), (16, 16, 3), (16, 32, 1), (32, 32, 3), (32, 32, 1), (32, 64, 3), (64, 1024, 1))
 
 
 class Motion(NamedTuple):

@@ -16,7 +16,7 @@ from munet_jax.array_types import (
 from munet_jax.models.aggregation import soft_aggregation
 from munet_jax.models.clip import segment_clip
 from munet_jax.models.decoder import Decoder, per_object
-from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, ReferenceEncoder
+from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, ReferenceEncoder, other_objects
 from munet_jax.models.fusion import Fusion
 from munet_jax.models.matcher import KeyValue, Matcher
 from munet_jax.models.memory import Bank
@@ -91,15 +91,21 @@ class MUNet(nn.Module):
         masks: ObjectMasks,
         query_key: Float[Array, "b h2 w2 k"],
         semantic: AnyMap | None = None,
+        objects: ObjectValid | None = None,
     ) -> tuple[Float[Array, "b n p k"], Float[Array, "b n p v"]]:
-        """Enc-R and memory embedding: a frame, its masks, query key and F_s -> keys and values of p = h' * w' positions."""
+        """Enc-R and memory embedding: a frame, its masks, query key and F_s -> keys and values of p = h' * w' positions.
 
-        def embed(masks: ObjectMasks) -> tuple[Array, Array]:
+        `objects` says which slots hold an object, for an Enc-R that is shown the others' masks; None: all.
+        """
+        # Of all objects, before they are worked on by parts.
+        others = other_objects(masks, objects) if self.reference_encoder.others else None
+
+        def embed(masks: ObjectMasks, others: ObjectMasks | None) -> tuple[Array, Array]:
             b, n = masks.shape[:2]
-            key, value = self.memory_embedding(self.reference_encoder(frames, masks, semantic))
+            key, value = self.memory_embedding(self.reference_encoder(frames, masks, semantic, others))
             key = per_object(query_key, n) if key is None else key
             return key.reshape(b, n, -1, key.shape[-1]), value.reshape(b, n, -1, value.shape[-1])
 
-        return over_objects(self.object_chunk, embed, masks)
+        return over_objects(self.object_chunk, embed, masks, others)
 
     __call__ = segment_clip  # training: frames 1.. of a clip, given frame 0's masks

@@ -7,6 +7,10 @@ from typing import Literal
 
 from munet_jax.runtime.fields import field_of
 
+# Table 1 of the paper: (input channels, output channels, kernel) of the motion network. The last output is D, the semantic
+# feature's width, which is 1024 in the paper's size.
+TABLE_1 = ((3, 3, 7), (3, 16, 1), (16, 16, 3), (16, 32, 1), (32, 32, 3), (32, 32, 1), (32, 64, 3), (64, 1024, 1))
+
 
 @dataclasses.dataclass(frozen=True)
 class ResNetConfig:
@@ -36,6 +40,7 @@ class ReferenceEncoderConfig(ResNetConfig):
     mask_kernel_std: float = field_of(
         0.01, "standard deviation of the mask's part of the first kernel before training; its mean is 0"
     )
+    others: bool = field_of(False, "also show it where the other objects are, as STM does; not in the paper")
     light_widths: tuple[int, int, int, int] = field_of((16, 32, 48, 64), "light: channels at strides 2, 4, 8 and 16")
     light_features: int = field_of(128, "light: channels of its output")
 
@@ -81,6 +86,9 @@ class ModelConfig:
     )
     motion_prior: bool = field_of(
         False, "show the decoder the masks of the frame before, moved to their match; not in the paper"
+    )
+    padding: Literal["mean", "black"] = field_of(
+        "mean", "what frames are padded with to multiples of 16: the mean colour, or black as STM's are"
     )
     top_k: int = field_of(0, "memory positions that each query position reads, the most similar; 0 reads all")
     remat: bool = field_of(

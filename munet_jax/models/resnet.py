@@ -17,6 +17,8 @@ Dtype = Any
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+MASK_KERNELS = ("conv1_mask", "conv1_others")  # parameters of Enc-R's first convolution that no other ResNet has
+
 # What PyTorch's ResNet starts from: variance by the number of outputs.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 
@@ -139,6 +141,7 @@ class ResNet(nn.Module):
       block: 'bottleneck' (output 4 * width) or 'basic'.
       norm: 'frozen_batch' or 'group'.
       mask_input: whether the stem also takes a one-channel object mask (Enc-R).
+      others_input: whether it takes the mask of the other objects beside it.
       mask_kernel_std: standard deviation of the mask's part of the first kernel at initialisation, zero mean.
       remat: keep the blocks' inputs alone for the backward pass, and compute the rest again.
       dtype: compute dtype; parameters stay f32.
@@ -151,6 +154,7 @@ class ResNet(nn.Module):
     block: str = "bottleneck"
     norm: str = "frozen_batch"
     mask_input: bool = False
+    others_input: bool = False
     mask_kernel_std: float = 0.01
     remat: bool = False
     dtype: Dtype = jnp.float32
@@ -164,12 +168,15 @@ class ResNet(nn.Module):
         return first, 2 * first, 4 * first
 
     @nn.compact
-    def __call__(self, image: FeatureMap, masks: ObjectMasks | None = None) -> tuple[AnyMap, AnyMap, AnyMap]:
+    def __call__(
+        self, image: FeatureMap, masks: ObjectMasks | None = None, others: ObjectMasks | None = None
+    ) -> tuple[AnyMap, AnyMap, AnyMap]:
         """Run the stem and three stages.
 
         Args:
           image: [b, h, w, 3], already normalised; h and w multiples of 16.
           masks: [b, n, h, w] in [0, 1]; given exactly when `mask_input`.
+          others: the other objects' masks, likewise; given exactly when `others_input`.
 
         Returns:
           res2, res3, res4 at strides 4, 8, 16: [b, h/s, w/s, d], or [b * n, ...] with masks (object-minor).
@@ -177,7 +184,10 @@ class ResNet(nn.Module):
         x = backbone_conv(self.width, 7, 2, dtype=self.dtype, name="conv1")(image.astype(self.dtype))
         if self.mask_input:
             assert masks is not None
-            x = self._add_masks(x, masks)
+            assert (others is not None) == self.others_input
+            # The image's part is computed once for all objects.
+            shown = mask_convolution(masks, others, self.width, 7, self.mask_kernel_std, self.dtype)
+            x = jnp.repeat(x, masks.shape[1], axis=0) + shown
         x = nn.relu(Norm(self.norm, self.dtype, name="norm1")(x))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         block_type = nn.remat(BLOCKS[self.block]) if self.remat else BLOCKS[self.block]
@@ -191,13 +201,24 @@ class ResNet(nn.Module):
         res2, res3, res4 = outputs
         return res2, res3, res4
 
-    def _add_masks(self, stem: AnyMap, masks: ObjectMasks) -> AnyMap:
-        """Add the mask channel's part of the first convolution: the image's part is computed once for all objects."""
-        b, n, h, w = masks.shape
-        noise = nn.initializers.normal(self.mask_kernel_std)
-        mask_conv = Conv(self.width, 7, 2, use_bias=False, dtype=self.dtype, kernel_init=noise, name="conv1_mask")
-        y = mask_conv(masks.reshape(b * n, h, w, 1).astype(self.dtype))
-        return y + jnp.repeat(stem, n, axis=0)
+
+def mask_convolution(
+    masks: ObjectMasks, others: ObjectMasks | None, features: int, size: int, std: float, dtype: Dtype
+) -> AnyMap:
+    """The masks' part of an encoder's first convolution, of stride 2: [b, n, h, w] -> [b * n, h/2, w/2, features].
+
+    Its kernels, `MASK_KERNELS`, begin as noise of standard deviation `std`; there is a second one where the others are given.
+    """
+    b, n, h, w = masks.shape
+    noise = nn.initializers.normal(std)
+
+    def convolved(name: str, x: ObjectMasks) -> AnyMap:
+        conv = Conv(features, size, 2, use_bias=False, dtype=dtype, kernel_init=noise, name=name)
+        return conv(x.reshape(b * n, h, w, 1).astype(dtype))
+
+    own, second = MASK_KERNELS
+    y = convolved(own, masks)
+    return y if others is None else y + convolved(second, others)
 
 
 def ResNet50(**fields: Any) -> ResNet:  # noqa: N802 - reads as the class it configures

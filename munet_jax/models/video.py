@@ -197,7 +197,8 @@ def remember(
       new: the objects that this frame gives for the first time.
       given: whether a mask is given in this frame, which then stays in memory.
     """
-    key, value = model.apply(variables, frame, masks, remembered.key, remembered.semantic, method="memorise")
+    shown = (frame, masks, remembered.key, remembered.semantic, objects)
+    key, value = model.apply(variables, *shown, method="memorise")
     bank = state.bank.write(NewFrame(key, value, objects, new, state.frame, given))
     return VideoState(bank, remembered.reduced, masks, objects, state.frame + 1)
 

@@ -10,13 +10,12 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
-from safetensors.numpy import save_file
 
 import munet_jax
 from configs import lite, testing
 from munet_jax.checkpoints.restore import Start, check_start, start_variables
 from munet_jax.checkpoints.weight_file import write_weights
-from munet_jax.convert.backbone_files import convert
+from munet_jax.convert.backbone_files import convert_backbone
 from munet_jax.convert.resnet import resnet50_to_pytorch
 from munet_jax.models import create_model
 from munet_jax.runtime.errors import InputError
@@ -47,8 +46,7 @@ def backbone(state: TrainState, tmp_path: Path) -> Path:
         name: jax.tree.map(lambda x: rng.random(x.shape, np.float32), getattr(state, name)["query_encoder"]["backbone"])
         for name in ("params", "batch_stats")
     }
-    save_file(resnet50_to_pytorch(tree, depth=18), tmp_path / "resnet18.safetensors")
-    convert(tmp_path / "resnet18.safetensors", tmp_path / "backbone.safetensors", depth=18)
+    convert_backbone(resnet50_to_pytorch(tree, depth=18), tmp_path / "backbone.safetensors", depth=18)
     return tmp_path / "backbone.safetensors"
 
 

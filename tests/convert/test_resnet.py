@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 
 from munet_jax.commands.cli import main
 from munet_jax.convert import resnet50_from_pytorch, resnet50_to_pytorch, resnet_from_pytorch
-from munet_jax.convert.backbone_files import convert, read_backbone, read_state_dict
+from munet_jax.convert.backbone_files import read_backbone
+from munet_jax.convert.pytorch_files import read_state_dict
 from munet_jax.models.resnet import ResNet, ResNet50
 from munet_jax.runtime.errors import InputError
 
@@ -131,7 +132,7 @@ def test_files_go_through_the_command_and_back(tmp_path: Path, suffix: str, caps
     assert not (tmp_path / "d.safetensors").exists()
 
 
-def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_no_weights_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     class Code:
         def __reduce__(self) -> tuple:
             return (print, ("run",))
@@ -154,5 +155,5 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.bin").touch()
     with pytest.raises(InputError, match="weights end in .pth"):
         read_state_dict(tmp_path / "a.bin")
-    with pytest.raises(InputError, match="a converted backbone is a .safetensors file"):
-        convert(tmp_path / "nested.pth", tmp_path / "out.pth")
+    assert main(["convert", str(tmp_path / "nested.pth"), str(tmp_path / "out.pth")]) == 2
+    assert "out.pth: give a file that ends in .safetensors, in a folder that exists" in capsys.readouterr().err

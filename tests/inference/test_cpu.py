@@ -87,7 +87,7 @@ def with_statistics(variables: Any) -> Any:
 @pytest.mark.parametrize(
     "changes",
     [
-        FROZEN | {"query_encoder__block": "bottleneck"},
+        FROZEN | {"query_encoder__block": "bottleneck", "reference_encoder__others": True},
         {"query_encoder__kind": "efficientnet_lite0", "reference_encoder__norm": "frozen_batch"},
     ],
     ids=["resnet", "efficientnet"],
