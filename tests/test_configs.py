@@ -106,6 +106,14 @@ def test_the_example_of_the_page_is_a_command_line() -> None:
     assert (config.train.freeze, config.train.init_from) == (("query_encoder",), "")
 
 
+def test_pairs_of_a_name_and_a_number_are_given_on_the_command_line() -> None:
+    given = "--config.optimizer.rates=(('mu_layer', 10.0), ('decoder/entry', 2))"
+    config = parse_config("configs/testing.py", [given])
+    assert config.optimizer.rates == (("mu_layer", 10.0), ("decoder/entry", 2))
+    with pytest.raises(InputError, match="rates is .*; give a tuple of tuples, each of text, a number"):
+        parse_config("configs/testing.py", ["--config.optimizer.rates=('mu_layer', 10.0)"])
+
+
 def test_choices_are_what_the_code_has() -> None:
     for encoder in ("query_encoder", "reference_encoder"):
         assert choices_of(RunConfig, f"model.{encoder}.block") == tuple(BLOCKS)

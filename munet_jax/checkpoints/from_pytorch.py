@@ -43,7 +43,7 @@ def convert(
       epsilon: of a ResNet's batch norms.
 
     Returns:
-      The parameters of a whole network that the weights do not have.
+      The parameters of a whole network that the weights do not have, and that were drawn from `SEED`.
 
     Raises:
       InputError: the file cannot be read, its weights are not known or not whole, or the target cannot be written.

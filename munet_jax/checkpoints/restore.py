@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from munet_jax.checkpoints.orbax_manager import has_checkpoint, leaves_by_path, parameter_shapes
 from munet_jax.checkpoints.runs import stored_variables
-from munet_jax.checkpoints.weight_file import WEIGHTS_SUFFIX, find_weights, read_weights
+from munet_jax.checkpoints.weight_file import WEIGHTS_SUFFIX, find_weights, read_origin, read_weights
 from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.models.create import create_model, variable_shapes
 from munet_jax.models.resnet import MASK_KERNELS
@@ -34,7 +34,9 @@ class Start(NamedTuple):
     kind: str  # 'checkpoint', or the value of `train.start`
     file: str = ""
     sha256: str = ""  # of the file; of a run, of its checkpoint's checksums
-    random: tuple[str, ...] = ()  # the parameters that are as they were drawn from the seed
+    random: tuple[
+        str, ...
+    ] = ()  # the parameters that are as they were drawn, from the run's seed or that of `munet convert`
 
     def __str__(self) -> str:
         """As a run tells it at its start."""
@@ -53,7 +55,7 @@ def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path
 
     1. A checkpoint in `workdir` goes before everything, so nothing else is read.
     2. `train.start` 'init_from': the parameters of another run, of a file of `munet export-weights` or of a shipped name,
-       `train.init_from`. What they lack stays as it was drawn.
+       `train.init_from`. What they lack stays as it was drawn; what `munet convert` drew counts as that, too.
     3. 'backbone': the encoders from a converted ResNet or EfficientNet, `train.backbone`.
     4. 'scratch': `variables`.
 
@@ -69,14 +71,15 @@ def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path
         path = Path(config.train.backbone)
         found, random = with_backbone(variables, path)
         return found, Start(BACKBONE, str(path), sha256_of(path), random)
-    path = find_weights(config.train.init_from)
+    path, drawn = find_weights(config.train.init_from), ()
     if path.suffix == WEIGHTS_SUFFIX:
         stored, checksum = read_weights(path)[0], sha256_of(path)
+        drawn = tuple(read_origin(path).get("drawn", ()))
     else:
         stored, _, described = stored_variables(path)
         checksum = hashlib.sha256(json.dumps(described["checksums"], sort_keys=True).encode()).hexdigest()
     found, random = merged(config, variables, stored, path)
-    return found, Start(INIT_FROM, str(path), checksum, random)
+    return found, Start(INIT_FROM, str(path), checksum, (*random, *drawn))
 
 
 def check_start(config: ConfigDict, workdir: Path) -> None:

@@ -78,6 +78,8 @@ def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
     print(f"written:  {options.target}")
     if drawn:
         print(f"not in the weights, drawn from seed {SEED}: {', '.join(drawn)}")
+    if options.network == "munet":
+        print("MSAM's kernel is 0: until it is trained, motion changes nothing")
     return 0
 
 

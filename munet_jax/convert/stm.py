@@ -15,9 +15,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.convert.resnet import Entries, Tree, check_entries, resnet_entries, state_dict_of, variables_of
+from munet_jax.models.initialisation import pytorch_initialised
 from munet_jax.models.options import TABLE_1
 from munet_jax.runtime.errors import InputError
-from munet_jax.runtime.nested import nest
+from munet_jax.runtime.nested import flatten, nest
 
 State = dict[str, np.ndarray]
 
@@ -47,7 +48,7 @@ class Converted(NamedTuple):
     """A network that was made of another one's weights."""
 
     variables: Tree
-    drawn: tuple[str, ...]  # parameters that those weights do not have
+    drawn: tuple[str, ...]  # parameters that those weights do not have, drawn from a seed
     origin: dict[str, Any]  # whose they are, and what the way back needs
 
 
@@ -163,25 +164,26 @@ def feature_widths(model: ConfigDict) -> tuple[int, int, int]:
 
 
 def complete(params: Tree, model: ConfigDict, seed: int) -> tuple[str, ...]:
-    """Give a network of STM's weights, in place, what STM lacks; the names of that.
+    """Give a network of STM's weights, in place, what STM lacks; the names of what is drawn from the seed.
 
-    The MU-Layer's kernels are normal with a variance of 1 / inputs and its biases 0: without MSAM nothing that is predicted
-    depends on them. With MSAM, its kernel is 0 and the kernels behind it are divided by what it then multiplies with.
+    That is the MU-Layer, drawn as a training run with that seed draws it; without MSAM nothing that is predicted depends on it.
+    MSAM's kernel is 0, and the kernels behind it are divided by what it then multiplies with.
     """
     *_, width = feature_widths(model)
-    convs = {"mu_layer/reduction": (1, width, model["mu_layer"]["channels"] or width // 4)}
+    shapes = {"mu_layer/reduction": (1, 1, width, model["mu_layer"]["channels"] or width // 4)}
     for number, (inputs, features, size) in enumerate(TABLE_1, start=1):
         last = number == len(TABLE_1)
-        convs[f"mu_layer/motion_network/conv{number}"] = (size, inputs, width if last else features)
+        shapes[f"mu_layer/motion_network/conv{number}"] = (size, size, inputs, width if last else features)
+    drawn = flatten(pytorch_initialised(zero_convolutions(shapes), seed))
+    params |= nest(drawn)
     if model["fusion"] == "msam":
-        convs["fusion/attention"] = (1, width, 1)
+        params |= zero_convolutions({"fusion/attention": (1, 1, width, 1)})
         for conv in params["query_embedding"].values():
             conv["kernel"] = conv["kernel"] / np.float32(ATTENTION)
-    rng = np.random.default_rng(seed)
-    flat: State = {}
-    for name, (size, inputs, features) in convs.items():
-        scale = 0.0 if name == "fusion/attention" else (size * size * inputs) ** -0.5
-        kernel = rng.standard_normal((size, size, inputs, features), np.float32)
-        flat |= {f"{name}/kernel": kernel * np.float32(scale), f"{name}/bias": np.zeros(features, np.float32)}
-    params |= nest(flat)
-    return tuple(flat)
+    return tuple(drawn)
+
+
+def zero_convolutions(shapes: Mapping[str, tuple[int, ...]]) -> Tree:
+    """Parameters of convolutions by their paths, of the kernels' shapes."""
+    flat = {f"{path}/kernel": np.zeros(shape, np.float32) for path, shape in shapes.items()}
+    return nest(flat | {f"{path}/bias": np.zeros(shape[-1], np.float32) for path, shape in shapes.items()})

@@ -1,4 +1,4 @@
-"""What the layers behind the encoders start from."""
+"""What the layers behind the encoders start from. Needs no JAX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import zlib
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+
+from munet_jax.runtime.nested import flatten, nest
 
 ENCODERS = ("query_encoder", "reference_encoder")
 
@@ -21,13 +22,14 @@ def pytorch_initialised(params: Any, seed: int) -> Any:
       params: of a `MUNet`.
       seed: each array follows from it and from the array's name.
     """
-    flat = flatten_dict(params)
+    flat = flatten(params)
     drawn = {}
     for path, value in flat.items():
-        kernel = flat.get((*path[:-1], "kernel"))
-        if path[0] in ENCODERS or path[-1] not in ("kernel", "bias") or kernel is None:
+        layer, _, leaf = path.rpartition("/")
+        kernel = flat.get(f"{layer}/kernel")
+        if path.split("/")[0] in ENCODERS or leaf not in ("kernel", "bias") or kernel is None:
             continue
         bound = float(np.prod(kernel.shape[:-1])) ** -0.5
-        rng = np.random.default_rng((seed, zlib.crc32("/".join(path).encode())))
+        rng = np.random.default_rng((seed, zlib.crc32(path.encode())))
         drawn[path] = rng.uniform(-bound, bound, value.shape).astype(value.dtype)
-    return unflatten_dict(flat | drawn)
+    return nest(flat | drawn)

@@ -130,6 +130,8 @@ def _described(kind: Any) -> str:
     inner = typing.get_args(kind)
     if typing.get_origin(kind) is not tuple:
         return _WORDS[kind][0] if kind in _WORDS else " or ".join(map(_described, inner))
+    if typing.get_origin(inner[0]) is tuple:
+        return f"a tuple of tuples, each of {', '.join(map(_described, typing.get_args(inner[0])))}"
     return f"a tuple of {'' if Ellipsis in inner else f'{len(inner)} '}{_WORDS[inner[0]][1]}"
 
 

@@ -71,12 +71,14 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """AdamW with decoupled weight decay on all parameters, as in PyTorch; `clip_norm` > 0 clips the global norm first.
 
-    Enc-Q's rate is `encoder_rate` times that of the rest.
+    Enc-Q's rate is `encoder_rate` times that of the rest; other parts have the factors of `rates`, decay included.
     Parameters that `freeze` names (see `frozen_parameters`) get no update, no decay and no moments.
     """
     optimizer = optax.adamw(schedule, b1=config["beta1"], b2=config["beta2"], weight_decay=config["weight_decay"])
     if config["encoder_rate"] != 1:
-        optimizer = optax.chain(optimizer, slower_encoder(config["encoder_rate"]))
+        optimizer = optax.chain(optimizer, at_other_rate("query_encoder", config["encoder_rate"], strict=False))
+    for part, factor in config["rates"]:
+        optimizer = optax.chain(optimizer, at_other_rate(part, factor))
     if config["clip_norm"] > 0:
         optimizer = optax.chain(optax.clip_by_global_norm(config["clip_norm"]), optimizer)
     if not freeze:
@@ -88,21 +90,30 @@ def create_optimizer(
     return optax.partition({"trained": optimizer, "still": optax.set_to_zero()}, labels)
 
 
-def slower_encoder(factor: float | int) -> optax.GradientTransformation:
-    """Enc-Q's updates times a factor: what was trained before is to change less than what was not."""
+def at_other_rate(part: str, factor: float | int, *, strict: bool = True) -> optax.GradientTransformation:
+    """A part's updates times a factor: what was trained before is to change less than what was not.
 
-    def of_encoder(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "query_encoder", params)
+    Where `strict`, a part that no trained parameter belongs to is an InputError.
+    """
 
-    return optax.masked(optax.scale(factor), of_encoder)
+    def below(params: Any) -> Any:
+        return parameters_below(params, (part,), "config.optimizer.rates" if strict else "")
+
+    return optax.masked(optax.scale(factor), below)
 
 
 def frozen_parameters(params: Any, prefixes: Sequence[str]) -> Any:
-    """Which parameters a run leaves as they are.
+    """Which parameters a run leaves as they are; see `parameters_below`."""
+    return parameters_below(params, prefixes, "config.train.freeze")
+
+
+def parameters_below(params: Any, prefixes: Sequence[str], field: str) -> Any:
+    """Which parameters belong to some parts.
 
     Args:
       params: the parameters, arrays or shapes.
-      prefixes: paths such as 'query_encoder' or 'reference_encoder/backbone/res2_0'; all below them is frozen.
+      prefixes: paths such as 'query_encoder' or 'reference_encoder/backbone/res2_0'; all below them is meant.
+      field: of the config that names them; '' lets those be that no parameter has.
 
     Returns:
       A tree like `params` of bools.
@@ -117,7 +128,7 @@ def frozen_parameters(params: Any, prefixes: Sequence[str]) -> Any:
 
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     unknown = sorted(set(prefixes) - {prefix for path in paths for prefix in below(path)})
-    if unknown:
+    if unknown and field:
         parts = ", ".join(params)
-        raise InputError(f"config.train.freeze: no parameter is below {unknown[0]!r}; the parts are {parts}")
+        raise InputError(f"{field}: no parameter is below {unknown[0]!r}; the parts are {parts}")
     return jax.tree_util.tree_map_with_path(lambda path, _: bool(below(path)), params)

@@ -18,6 +18,9 @@ class OptimizerConfig:
 
     learning_rate: float = field_of(2e-5, "learning rate, before the schedule changes it")
     encoder_rate: float = field_of(1.0, "learning rate of Enc-Q, as a part of that of the rest")
+    rates: tuple[tuple[str, float], ...] = field_of(
+        (), "learning rates of more parts, as factors: (('mu_layer', 10.0), ...); those of parts within parts multiply"
+    )
     scale_lr: Literal["none", "sqrt", "linear"] | bool = field_of(  # a bool in configs of before
         "none", "multiply the learning rate by nothing, the root of train.batch_size, or train.batch_size"
     )

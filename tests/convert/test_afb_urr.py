@@ -52,7 +52,7 @@ def source(network: TorchSTM, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_encoders_embeddings_and_decoder_are_taken(network: TorchSTM, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "start.safetensors"
     drawn = convert(source, target, config_of(network), network="munet")
-    assert {name.split("/")[0] for name in drawn} == {"mu_layer", "fusion"}
+    assert {name.split("/")[0] for name in drawn} == {"mu_layer"}
     assert read_origin(target)["weights"] == "AFB-URR"
     model, variables, config = munet_jax.load(target)
     assert not config.model.reference_encoder.others

@@ -31,6 +31,7 @@ class Camera:
     widths: tuple[int, ...] | int = field_of(8, "widths")
     colour: bool = field_of(True, "take colours")
     name: str = field_of("", "what it is called")
+    speeds: tuple[tuple[str, float], ...] = field_of((), "factors by name")
     lens: Lens = Lens()
 
 
@@ -48,7 +49,7 @@ def test_a_config_has_the_defaults() -> None:
     assert isinstance(config, ConfigDict)
     assert config.to_dict() == {
         "mode": "still", "frames": 24, "size": (480, 854), "widths": 8, "colour": True, "name": "",
-        "lens": {"focus": 0.1, "rings": ()},
+        "speeds": (), "lens": {"focus": 0.1, "rings": ()},
     }  # fmt: skip
     assert choices_of(Camera, "mode") == ("still", "film")
     assert choices_of(Camera, "frames") == ()
@@ -69,6 +70,10 @@ def test_a_config_has_the_defaults() -> None:
         ({"widths": ("a",)}, "config.camera.widths is ('a',); give a tuple of whole numbers or a whole number"),
         ({"lens": {"focus": "far"}}, "config.camera.lens.focus is 'far'; give a number"),
         ({"lens": {"rings": (1, 2.5)}}, "config.camera.lens.rings is (1, 2.5); give a tuple of whole numbers"),
+        (
+            {"speeds": ("slow", 0.5)},
+            "config.camera.speeds is ('slow', 0.5); give a tuple of tuples, each of text, a number",
+        ),
     ],
 )
 def test_values_that_a_field_does_not_take(given: dict[str, Any], said: str) -> None:
@@ -82,7 +87,7 @@ def test_values_that_a_field_takes() -> None:
         as_config(Camera()),
         {},  # an older run's, from before there were any of these
         {"mode": "film", "forgotten": 3, "lens": {"focus": 1}},  # a whole number is a number
-        {"size": [480, 854], "widths": (1, 2, 3), "lens": {"rings": (1, 2, 3)}},
+        {"size": [480, 854], "widths": (1, 2, 3), "lens": {"rings": (1, 2, 3)}, "speeds": (("slow", 0.5), ("fast", 2))},
     ):
         check_section("config.camera", given, Camera)
 

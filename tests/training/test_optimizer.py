@@ -117,3 +117,36 @@ def test_the_encoder_may_learn_slower_and_what_is_frozen_stays() -> None:
     partly = updates(("query_encoder/early",), encoder_rate=0.25)
     assert not partly["query_encoder"]["early"].any()
     np.testing.assert_allclose(partly["query_encoder"]["late"], slower["query_encoder"]["late"])
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_any_part_may_have_a_rate_of_its_own() -> None:
+    params = {
+        "mu_layer": {"reduction": jnp.ones(2), "motion": jnp.ones(2)},
+        "mu": jnp.ones(2),
+        "query_encoder": jnp.ones(2),
+    }
+    gradients = jax.tree.map(jnp.ones_like, params)
+
+    def updates(freeze: tuple[str, ...] = (), **changes: object) -> Any:
+        optimizer = create_optimizer(settings(**changes), lambda _: 0.1, freeze=freeze)
+        return optimizer.update(gradients, optimizer.init(params), params)[0]
+
+    usual = updates()
+    rates = (("mu_layer", 10.0), ("mu_layer/motion", 0.5))
+    found = updates(rates=rates, encoder_rate=0.25)
+    for path, factor in (
+        (("mu_layer", "reduction"), 10),
+        (("mu_layer", "motion"), 5),
+        (("mu",), 1),
+        (("query_encoder",), 0.25),
+    ):
+        one, two = found, usual
+        for name in path:
+            one, two = one[name], two[name]
+        np.testing.assert_allclose(one, factor * two, rtol=1e-6)
+    partly = updates(("mu_layer/reduction",), rates=rates)
+    assert not partly["mu_layer"]["reduction"].any()
+    np.testing.assert_allclose(partly["mu_layer"]["motion"], found["mu_layer"]["motion"])
+    with pytest.raises(InputError, match="config.optimizer.rates: no parameter is below 'mu_lay'; the parts are mu"):
+        updates(rates=(("mu_lay", 2.0),))
