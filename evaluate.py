@@ -32,11 +32,13 @@ def main(_: list[str]) -> None:
     from munet_jax.commands.scripts import read_config
     from munet_jax.evaluation.run import evaluate
     from munet_jax.report.make import draw_evaluation, require_libraries
+    from munet_jax.runtime.devices import require_device
     from munet_jax.runtime.malloc import tune_malloc
 
     if REPORT.value:
         require_libraries()  # before the evaluation begins
     tune_malloc()
+    require_device()
     config = read_config(CONFIG, DATA_ROOT.value, training=False)
     evaluate(
         config,

@@ -32,8 +32,10 @@ PROCESS_COUNT = flags.DEFINE_integer("process-count", None, "Several hosts, with
 
 def main(_: list[str]) -> None:
     """Train, then score where the config asks for it."""
-    from munet_jax.commands.scripts import exit_code_of, read_config
+    from munet_jax.commands.scripts import exit_code_of, read_config, tell_changes
+    from munet_jax.data.sources import create_source
     from munet_jax.evaluation.run import evaluate
+    from munet_jax.runtime.devices import require_device
     from munet_jax.runtime.malloc import tune_malloc
     from munet_jax.training.company import together
     from munet_jax.training.distributed import is_writer, start
@@ -43,7 +45,12 @@ def main(_: list[str]) -> None:
     tune_malloc()
     start(COORDINATOR.value, PROCESS_ID.value, PROCESS_COUNT.value)
     with together(exit_code_of):
+        require_device()
         config, workdir, writes = read_config(CONFIG, DATA_ROOT.value), Path(WORKDIR.value), is_writer()
+        if writes:
+            tell_changes(config, workdir)
+        if writes and config.evaluation.after_training:
+            create_source(config.evaluation)  # what is missing is told now, not after the last step
         if DRY_RUN.value:
             dry_run(config, workdir)
         else:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from munet_jax.checkpoints.orbax_manager import FOLDER, NEWEST, Checkpoints
 from munet_jax.checkpoints.weight_file import config_of_json, write_weights
 from munet_jax.models.create import create_model, variable_shapes
+from munet_jax.runtime.content import read_json, read_text
 from munet_jax.runtime.errors import InputError
 
 CONFIG_FILE = "config.json"
@@ -22,9 +23,31 @@ def config_of_run(workdir: Path) -> ConfigDict:
     """The config that a run left in its workdir."""
     path = workdir / CONFIG_FILE
     try:
-        return config_of_json(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no config of a training run ({error}); name the --workdir of one") from error
+        config = config_of_json(json.loads(read_text(path)))
+        config.model, config.inference  # noqa: B018 - a file without them is another program's
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: no config of a training run ({reason}); name the folder of one, the --workdir of train.py"
+        ) from error
+    return config
+
+
+def changed_fields(workdir: Path, config: ConfigDict) -> list[str]:
+    """Fields of a config that the run in a workdir had otherwise: 'config.train.steps was 6 and is 8'; [] without a run."""
+    path = workdir / CONFIG_FILE
+    if not path.is_file():
+        return []
+    before, now = (_fields(tree) for tree in (read_json(path, "remove it"), json.loads(config.to_json_best_effort())))
+    names = [name for name in now if name in before and before[name] != now[name]]
+    return [f"{name} was {json.dumps(before[name])} and is {json.dumps(now[name])}" for name in names]
+
+
+def _fields(tree: Any, name: str = "config") -> dict[str, Any]:
+    """{'config.train.steps': 6, ...} of a config as JSON."""
+    if not isinstance(tree, dict):
+        return {name: tree}
+    return {path: value for key, inner in tree.items() for path, value in _fields(inner, f"{name}.{key}").items()}
 
 
 def trained_variables(config: ConfigDict, workdir: Path, step: int | str = NEWEST) -> tuple[dict[str, Any], int]:

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.convert.tensor_files import SAFETENSORS, read_safetensors, write_safetensors
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.nested import flatten, nest
 
 FORMAT = "munet_jax weights"
-WEIGHTS_SUFFIX = ".safetensors"
+WEIGHTS_SUFFIX = SAFETENSORS
 SHIPPED = Path(__file__).parents[1] / "pretrained"  # files that come with the package, known by their names
 REMEDY = (
     "make one by: munet export-weights WORKDIR FILE.safetensors, or of STM's weights by munet convert, or name the ones that the "
@@ -53,8 +52,7 @@ def write_weights(
     flat = {name: np.asarray(array, order="C") for name, array in flatten(variables).items()}
     described = {"format": FORMAT, "config": json.loads(config.to_json_best_effort()), "step": step}
     described |= {} if origin is None else {"origin": dict(origin)}
-    with atomic_path(path) as temporary:
-        save_file(flat, temporary, metadata={"munet": json.dumps(described)})
+    write_safetensors(path, described, flat)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Any], ConfigDict, int]:
@@ -65,16 +63,17 @@ def read_weights(path: Path) -> tuple[dict[str, Any], ConfigDict, int]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of weights; {REMEDY}")
-    try:
-        with safe_open(path, "numpy") as file:
-            described = _description(file)
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as weights ({error}); {REMEDY}") from error
+    described, flat = read_safetensors(path, "weights", REMEDY)
     if described.get("format") != FORMAT:
-        raise InputError(f"{path}: holds no weights of munet_jax; {REMEDY}")
-    variables = {"params": {}, "batch_stats": {}} | nest(flat)
-    return variables, config_of_json(described["config"]), described["step"]
+        found = f"holds a {described['format']}" if "format" in described else "holds no weights of munet_jax"
+        raise InputError(f"{path}: {found}; {REMEDY}")
+    try:
+        config, step = config_of_json(described["config"]), int(described["step"])
+        variables = {"params": {}, "batch_stats": {}} | nest(flat)
+        config.model, config.inference  # noqa: B018 - a file without them is no network
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: its description is damaged ({error!r}); {REMEDY}") from error
+    return variables, config, step
 
 
 def read_origin(path: Path) -> dict[str, Any]:

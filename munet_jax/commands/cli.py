@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from munet_jax.commands import data, demo, report, score, segment, weights
 from munet_jax.commands.scripts import exit_code_of
+from munet_jax.commands.terminal import write_what_it_can
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; an InputError ends in one line on stderr and exit code 2."""
+    write_what_it_can()
     parser = create_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.takes_config:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
 from munet_jax.commands.problems import tell
 from munet_jax.commands.scripts import add_data_root, parse_config
+from munet_jax.commands.segment import add_colours
 from munet_jax.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from munet_jax.data.clips import ClipSource
 
 SHEET_CLIPS = 8
 
@@ -44,7 +48,18 @@ def add(commands: Any) -> None:
         help="folder of label maps, with one folder per video or set of still images",
     )
     masks.add_argument("--frames", type=Path, metavar="DIR", help="folder of frames, with the same folders in it")
+    add_colours(masks)
     masks.set_defaults(run=run_check_masks, takes_config=False)
+
+    convert = commands.add_parser("convert-masks", help="make label maps of ids from masks in the colours of classes")
+    convert.add_argument(
+        "source", metavar="MASKS", type=Path, help="an image, or a folder of images and of folders of them"
+    )
+    convert.add_argument(
+        "target", metavar="OUT", type=Path, help="the .png, or the folder, to write; folders stay as they are"
+    )
+    add_colours(convert, required=True)
+    convert.set_defaults(run=run_convert_masks, takes_config=False)
 
 
 def run_prepare(options: argparse.Namespace, _: Sequence[str]) -> int:
@@ -72,6 +87,7 @@ def run_check_data(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if rooted:
         sections["config.evaluation"] = lambda: [create_source(config.evaluation)]
     problems: list[str] = []
+    warnings: list[str] = []
     for called, opened in sections.items():
         try:
             sources = opened()
@@ -81,13 +97,28 @@ def run_check_data(options: argparse.Namespace, rest: Sequence[str]) -> int:
         for source in sources:
             report = check_source(source)
             problems += report.problems
+            if called == "config.evaluation" and not report.problems:
+                problems += too_many_objects(source, config)
+            warnings += report.warnings
             counts = f"{report.frames} frames and {report.masks} label maps"
             print(f"{called}, {source.name}: {counts} looked at, {len(report.problems)} problems")
     if not rooted:
         print(f"config.evaluation: not looked at; name its folder by --config.evaluation.{kind}.root=DIR")
     if options.sheet is not None and not problems:
         draw_sheet(config, options.sheet)
-    return tell(problems)
+    return tell(problems, warnings)
+
+
+def too_many_objects(source: ClipSource, config: ConfigDict) -> list[str]:
+    """Whether evaluating a source would be refused, as a problem."""
+    from munet_jax.evaluation.given import check_given
+    from munet_jax.evaluation.protocols import protocol_of
+
+    try:
+        check_given(source, protocol_of(config), config.inference.max_objects)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def draw_sheet(config: ConfigDict, path: Path) -> None:
@@ -113,9 +144,21 @@ def draw_sheet(config: ConfigDict, path: Path) -> None:
 def run_check_masks(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet check-masks`."""
     from munet_jax.data.checks import check_masks
+    from munet_jax.data.mask_colours import read_colour_map
 
-    report = check_masks(options.folder, options.frames)
+    colours = None if options.colours is None else read_colour_map(options.colours)
+    report = check_masks(options.folder, options.frames, colours=colours)
     print(f"{options.folder}: {report.masks} label maps and the sizes of {report.frames} frames looked at")
     for folder in report.stills:
         print(f"{folder}: taken for masks of still images; names and sizes need not go together")
-    return tell(report.problems)
+    return tell(report.problems, report.warnings)
+
+
+def run_convert_masks(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """`munet convert-masks`."""
+    from munet_jax.data.mask_colours import read_colour_map
+    from munet_jax.data.recolour import convert_masks
+
+    written = convert_masks(options.source, options.target, read_colour_map(options.colours))
+    print(f"written:  {options.target} ({written} label maps)")
+    return 0

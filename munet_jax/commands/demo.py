@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from munet_jax.commands.segment import add_weights, told_on_stderr
+from munet_jax.commands.segment import add_weights, fields_as_options, told_on_stderr
 from munet_jax.runtime.errors import InputError
 
 
@@ -33,9 +33,11 @@ def run_demo(options: argparse.Namespace, _: Sequence[str]) -> int:
         raise InputError(f"munet demo: {missing} is missing; without both it shows a clip of its own")
 
     from munet_jax.commands.demonstration import demonstrate
+    from munet_jax.runtime.devices import require_device
     from munet_jax.runtime.malloc import tune_malloc
 
     tune_malloc()
-    with told_on_stderr():
+    require_device()
+    with told_on_stderr(), fields_as_options("munet segment"):
         demonstrate(options.weights, options.source, options.mask, options.out, overwrite=options.overwrite)
     return 0

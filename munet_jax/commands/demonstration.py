@@ -21,6 +21,7 @@ from munet_jax.inference.files.output_folder import Options
 from munet_jax.inference.files.results import MASKS
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.attempts import attempt
 from munet_jax.runtime.errors import InputError
 from munet_jax.visualization.overlays import strip_frames
 
@@ -54,7 +55,7 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
     assert source is not None
     assert mask is not None
     results = out / "results"
-    options = Options(existing="overwrite" if overwrite else "refuse")
+    options = Options(existing="overwrite" if overwrite else "refuse", continues=False)
     start = time.perf_counter()
     found = segment_files(VideoSegmenter(*network), source, [mask], results, options)
     assert found is not None
@@ -63,14 +64,22 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
     shown = strip_frames(count)
     middle = middle_frame(count)
     wanted = {*shown, middle, middle - 1} & set(range(count))
-    files = open_input(source)
+    files = open_input(source, [Path(mask)])
     frames = pick_frames(files, wanted)
     labels = {number: read_mask(results / MASKS / f"{files.name(number)}.png") for number in wanted}
-    draw_strip(out / STRIP, [(frames[n], labels[n], files.name(n)) for n in shown])
-    pictures = [out / STRIP, *[path for path in found["paths"] if path.suffix in (".gif", ".mp4")]]
-    if count > 1:
+    pictures = [path for path in found["paths"] if path.suffix in (".gif", ".mp4")]
+
+    def strip() -> None:
+        draw_strip(out / STRIP, [(frames[n], labels[n], files.name(n)) for n in shown])
+        pictures.insert(0, out / STRIP)
+
+    def motion() -> None:
         draw_motion(out / MOTION, network, frames[middle - 1], frames[middle], labels[middle])
         pictures.append(out / MOTION)
+
+    attempt(out / STRIP, strip, "the masks are whole")
+    if count > 1:
+        attempt(out / MOTION, motion, "the masks are whole")
     print(f"{count} frames in {seconds:.1f} s, with reading, writing and compilation")
     if made is not None:
         tell_scores(made, results / MASKS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from munet_jax.commands.problems import EXIT_PROBLEMS, tell
 from munet_jax.commands.score import add_truth, score_folder
 from munet_jax.evaluation.results_json import name_and_path
 from munet_jax.runtime.atomic_files import writing_to
+from munet_jax.runtime.content import read_json
 from munet_jax.runtime.errors import InputError
 
 # What the figures and the page call other rows.
@@ -114,10 +114,7 @@ def read_attributes(path: Path) -> dict[str, list[str]]:
     Raises:
       InputError: the file cannot be read or has another form.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); check the name and the file") from error
+    content = read_json(path, 'write it as {"sequence": ["attribute", ...]}')
     lists = list(content.values()) if isinstance(content, dict) else [None]
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
         raise InputError(f'{path}: should hold {{"sequence": ["attribute", ...]}}')
@@ -141,6 +138,8 @@ def map_reader(weights: Path) -> Any:
     """What a network sees between two frames."""
     import munet_jax
     from munet_jax.inference.maps import motion_maps
+    from munet_jax.runtime.devices import require_device
 
+    require_device()
     model, variables, config = munet_jax.load(weights)
     return lambda before, frame: motion_maps(model, variables, config, before, frame)

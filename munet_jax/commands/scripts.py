@@ -12,16 +12,20 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from munet_jax.commands.terminal import drop, write_what_it_can
 from munet_jax.runtime.errors import InputError, Stopped
 from munet_jax.runtime.fields import check_section
+from munet_jax.runtime.system_errors import tell_system_error
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+EXIT_UNREAD = 141  # what a shell reports of a program whose output nobody reads any more
 EXIT_STOPPED = 143  # what a shell reports of a program that SIGTERM ended
 
 
 def run(main: Callable[[list[str]], Any]) -> None:
     """Parse flags and run `main`; an InputError ends in one line on stderr and exit code 2."""
+    write_what_it_can()
 
     def guarded(argv: list[str]) -> int:
         return exit_code_of(lambda: main(argv) or 0)
@@ -32,11 +36,17 @@ def run(main: Callable[[list[str]], Any]) -> None:
 
 
 def exit_code_of(action: Callable[[], int]) -> int:
-    """The exit code of an action; an InputError is one line on stderr."""
+    """The exit code of an action; an InputError, or what the system refuses, is one line on stderr."""
     try:
         return action()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        drop(sys.stdout)
+        return EXIT_UNREAD
+    except OSError as error:
+        print(f"error: {tell_system_error(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -123,6 +133,14 @@ def describe_stray(word: str, argv: Sequence[str], values: flags.FlagValues) -> 
 def one_line(error: Exception) -> str:
     """An exception's message; those of ml_collections and absl have their suggestions on lines of their own."""
     return " ".join(str(error.args[0] if error.args else error).replace("\\n", " ").split())
+
+
+def tell_changes(config: ConfigDict, workdir: Path) -> None:
+    """Say on stderr what a run that is continued had otherwise."""
+    from munet_jax.checkpoints.runs import changed_fields
+
+    for line in changed_fields(workdir, config):
+        print(f"note: {workdir}: {line}", file=sys.stderr)
 
 
 def read_config(flag: Any, root: str | None, *, training: bool = True) -> ConfigDict:

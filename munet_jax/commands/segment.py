@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from munet_jax.inference.options import InferenceConfig
+from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import add_arguments, take_arguments
 
 # Fields of config.inference that have an option.
@@ -29,6 +31,7 @@ def add(commands: Any) -> None:
         "the first frame, with --backward of the last",
     )  # fmt: skip
     segment.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add_colours(segment)
     add_weights(segment)
     direction = segment.add_mutually_exclusive_group()
     direction.add_argument(
@@ -64,6 +67,14 @@ def add(commands: Any) -> None:
     segment.set_defaults(run=run_segment, takes_config=False, direction="forward", existing="refuse")
 
 
+def add_colours(command: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """The option of all commands that read masks of users."""
+    command.add_argument(
+        "--colours", type=Path, metavar="FILE", required=required,
+        help='JSON from colours to ids, such as {"#ff0000": 1, "0,255,0": 2}: masks are read by their colours',
+    )  # fmt: skip
+
+
 def add_weights(command: argparse.ArgumentParser) -> None:
     """The option of all commands that use a trained network."""
     command.add_argument(
@@ -76,12 +87,15 @@ def add_weights(command: argparse.ArgumentParser) -> None:
 def run_segment(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet segment`."""
     import munet_jax
+    from munet_jax.data.mask_colours import read_colour_map
     from munet_jax.inference.files.job import say, segment_files
     from munet_jax.inference.files.output_folder import Options
     from munet_jax.inference.segmenter import VideoSegmenter
+    from munet_jax.runtime.devices import require_device
     from munet_jax.runtime.malloc import tune_malloc
 
     tune_malloc()
+    require_device()
     model, variables, config = munet_jax.load(options.weights)
     take_arguments(config.inference, options, INFERENCE_OPTIONS)
     chosen = Options(
@@ -90,11 +104,37 @@ def run_segment(options: argparse.Namespace, _: Sequence[str]) -> int:
         overlays=None if options.overlay is None else tuple(options.overlay),
         existing=options.existing,
         save_every=options.save_every,
+        colours=None if options.colours is None else read_colour_map(options.colours),
     )
-    with told_on_stderr():
+    with told_on_stderr(), fields_as_options():
         segmenter = VideoSegmenter(model, variables, config)
         say(segment_files(segmenter, options.source, options.mask, options.out, chosen), options.out)
     return 0
+
+
+@contextlib.contextmanager
+def fields_as_options(command: str = "") -> Iterator[None]:
+    """Errors speak of `config.inference`; on the command line its fields are options, of this command or of another one."""
+
+    def option(match: re.Match[str]) -> str:
+        if match[1] not in INFERENCE_OPTIONS:
+            return match[0]
+        spelled = f"--{match[1].replace('.', '-').replace('_', '-')}"
+        return f"{match[0]} ({command} {spelled})" if command else spelled
+
+    try:
+        yield
+    except InputError as error:
+        text = re.sub(r"config\.inference\.(\w+(?:\.\w+)?)", option, str(error))
+        raise InputError(text) from error
+
+
+class _Line(logging.Formatter):
+    """A message as it is; a warning is called one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
 @contextlib.contextmanager
@@ -104,7 +144,7 @@ def told_on_stderr() -> Iterator[None]:
 
     log = logging.getLogger("munet_jax")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Line())
     before = log.level, log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -86,7 +86,9 @@ def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
 def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet export-weights`."""
     from munet_jax.checkpoints.runs import export_weights
+    from munet_jax.runtime.devices import require_device
 
+    require_device()
     step = export_weights(options.workdir, options.target, options.step)
     print(f"written:  {options.target} (step {step})")
     return 0
@@ -96,7 +98,9 @@ def run_export_step(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet export-step`."""
     import munet_jax
     from munet_jax.inference.export import export_step
+    from munet_jax.runtime.devices import require_device
 
+    require_device()
     size, objects, platforms = options.size, options.objects, options.platforms
     for path in export_step(
         *munet_jax.load(options.weights), options.folder, size=size, objects=objects, platforms=platforms

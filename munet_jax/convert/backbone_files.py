@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from munet_jax.convert.resnet import resnet_from_pytorch
-from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.convert.tensor_files import read_safetensors, write_safetensors
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.nested import flatten, nest
 
@@ -32,8 +29,7 @@ def convert_backbone(
     else:
         variables = resnet_from_pytorch(state, depth=depth, epsilon=epsilon)
         described = {"format": RESNET, "depth": str(depth)}
-    with atomic_path(target) as temporary:
-        save_file(flatten(variables), temporary, metadata={"munet": json.dumps(described)})
+    write_safetensors(target, described, flatten(variables))
 
 
 def read_backbone(path: Path) -> tuple[dict[str, Any], str]:
@@ -45,13 +41,11 @@ def read_backbone(path: Path) -> tuple[dict[str, Any], str]:
     remedy = "make it by: munet convert WEIGHTS.pth BACKBONE.safetensors"
     if not path.is_file():
         raise InputError(f"{path}: no such backbone; {remedy}")
-    try:
-        with safe_open(path, "numpy") as file:
-            described = json.loads((file.metadata() or {}).get("munet", "{}"))
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a converted backbone ({error}); {remedy}") from error
-    if described.get("format") not in FORMATS:
+    described, flat = read_safetensors(path, "a converted backbone", remedy)
+    if described.get("format") not in FORMATS or (described["format"] == RESNET and "depth" not in described):
         raise InputError(f"{path}: not a converted backbone; {remedy}")
     kind = f"ResNet-{described['depth']}" if described["format"] == RESNET else "EfficientNet-Lite0"
-    return nest(flat), kind
+    try:
+        return nest(flat), kind
+    except (TypeError, AttributeError) as error:  # a name that is another one's folder
+        raise InputError(f"{path}: not a converted backbone ({error}); {remedy}") from error

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401 - gives numpy the type bfloat16, which safetensors may hold
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from munet_jax.convert.tensor_files import PYTORCH_SUFFIXES, SAFETENSORS, read_safetensors
 from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.content import refuse_impostor
 from munet_jax.runtime.errors import InputError
 
-PYTORCH_SUFFIXES = (".pth", ".pt")
-SUFFIXES = (*PYTORCH_SUFFIXES, ".safetensors")
+SUFFIXES = (*PYTORCH_SUFFIXES, SAFETENSORS)
 # Where training programs put the state dict beside other things.
 NESTED = ("model", "state_dict")
 
@@ -29,13 +28,11 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give PyTorch's weights ({', '.join(SUFFIXES)})")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: not a safetensors file ({error})") from error
+    if path.suffix == SAFETENSORS:
+        return read_safetensors(path, "a state dict", "download it again, or give the .pth file")[1]
     if path.suffix not in PYTORCH_SUFFIXES:
         raise InputError(f"{path}: weights end in {', '.join(SUFFIXES)}")
+    refuse_impostor(path)
     torch = import_torch(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -44,9 +41,22 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     for name in NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
             state = state[name]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path}: holds no state dict (names and tensors); save model.state_dict() instead")
-    return {name: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for name, x in state.items()}
+    if not _is_state_dict(state, torch):
+        parts = (
+            [name for name, value in state.items() if _is_state_dict(value, torch)]
+            if isinstance(state, Mapping)
+            else []
+        )
+        inside = f" but has one inside, {parts[0]!r}; save that alone" if parts else "; save model.state_dict() instead"
+        raise InputError(f"{path}: holds no state dict (names and tensors){inside}")
+    try:
+        return {name: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for name, x in state.items()}
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"{path}: has sparse or quantised tensors ({error}); save plain ones") from error
+
+
+def _is_state_dict(value: Any, torch: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(x, torch.Tensor) for x in value.values())
 
 
 def _reason(error: Exception) -> str:

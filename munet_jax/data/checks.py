@@ -5,17 +5,22 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from munet_jax.data.clips import ClipSource, Video
-from munet_jax.data.images import describe_size, image_size, list_images
+from munet_jax.data.doubts import MOST_NAMED, find_doubts, summarise_doubts
+from munet_jax.data.images import describe_size, exif_orientation, image_size, list_images, odd_names
+from munet_jax.data.mask_colours import ColourMap
 from munet_jax.data.masks import IGNORE, read_mask
+from munet_jax.data.sizes import explain_size, sizes_of_image
 from munet_jax.host_types import LabelMap
+from munet_jax.runtime.clutter import list_files, list_folders
 from munet_jax.runtime.errors import InputError
 
 THREADS = 4
@@ -27,6 +32,7 @@ class Report:
 
     Attributes:
       problems: one line each, beginning with the file or video.
+      warnings: likewise, of what is readable and may yet be a mistake.
       frames: frames that were looked at.
       masks: label maps that were looked at.
       stills: folders of label maps that were taken for those of unrelated images.
@@ -36,51 +42,114 @@ class Report:
     frames: int
     masks: int
     stills: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class _Findings:
+    """What one video gives, while it is looked at.
+
+    Attributes:
+      called: the video.
+      problems: a line each.
+      frames: that were looked at.
+      masks: likewise.
+      stills: whether it is no video but unrelated images.
+      doubts: label maps that may be a mistake, and why.
+      turned: frames with an EXIF orientation.
+      odd: frames whose names do not count on.
+    """
+
+    called: str = ""
+    problems: list[str] = dataclasses.field(default_factory=list)
+    frames: int = 0
+    masks: int = 0
+    stills: bool = False
+    doubts: list[tuple[str, list[str]]] = dataclasses.field(default_factory=list)
+    turned: list[str] = dataclasses.field(default_factory=list)
+    odd: list[str] = dataclasses.field(default_factory=list)
+
+    def warnings(self) -> list[str]:
+        """What is readable and may yet be a mistake, a line each."""
+        lines = summarise_doubts(self.doubts, "label maps")
+        if self.odd:
+            names = ", ".join(self.odd[:MOST_NAMED]) + (", ..." if len(self.odd) > MOST_NAMED else "")
+            what = f"{len(self.odd)} of {max(self.frames, self.masks)} files do not count on as the others do"
+            lines.append(f"{self.called}: {what} ({names}); do they belong there?")
+        if self.turned:
+            what = f"{len(self.turned)} of {self.frames} frames, such as {self.turned[0]},"
+            lines.append(
+                f"{what} are turned or mirrored by an EXIF orientation, as viewers show them; are the label maps, too?"
+            )
+        return lines
 
 
 def check_source(source: ClipSource) -> Report:
     """Opens every frame and label map of a source.
 
     Problems are: files that cannot be read, label maps that are no label maps or of another size than their frame, frames
-    of different sizes in a video, first label maps without an object, gaps in the numbering of frames.
+    of different sizes in a video, first label maps without an object, gaps in the numbering of frames. Warnings are: traces
+    of resizing, dithering and colour reduction in label maps, frames that an EXIF orientation turns, names of frames that do
+    not count on with the others.
     """
-    problems: list[str] = []
-    frames = masks = 0
-    videos = range(len(source))
-    for found, video in _in_parallel(
-        lambda index: (check_video(source, index), source.video(index)), videos, source.name
-    ):
-        problems += found
-        frames += len(video.frame_names)
-        masks += len(video.annotated)
-    return Report(tuple(problems), frames, masks)
+    found = list(_in_parallel(lambda index: _check_video(source, index), range(len(source)), source.name))
+    if found and all(source.video(index).still for index in range(len(source))):  # or there would be a line for each
+        doubts = [doubt for image in found for doubt in image.doubts]
+        turned = [name for image in found for name in image.turned]
+        return _summarised(found, [_Findings(source.name, frames=len(found), doubts=doubts, turned=turned)])
+    return _summarised(found, found)
 
 
-def check_video(source: ClipSource, index: int) -> list[str]:
-    """The problems of one video of a source."""
+def _summarised(found: Sequence[_Findings], warned: Sequence[_Findings], stills: Iterable[Path] = ()) -> Report:
+    """All videos' problems, and the warnings of some."""
+    return Report(
+        tuple(problem for video in found for problem in video.problems),
+        sum(video.frames for video in found),
+        sum(video.masks for video in found),
+        tuple(stills),
+        tuple(warning for video in warned for warning in video.warnings()),
+    )
+
+
+def _check_video(source: ClipSource, index: int) -> _Findings:
     video = source.video(index)
     called = f"{source.name}/{video.name}"
+    found = _Findings(
+        called, frames=len(video.frame_names), masks=len(video.annotated), odd=odd_names(video.frame_names)
+    )
+    problems = found.problems
     # Where the data says which frames there are, listing them has found what is missing.
-    problems = [] if video.first_frames else [f"{called}: {gap}" for gap in numbering_gaps(video.frame_names)]
+    problems += [] if video.first_frames else [f"{called}: {gap}" for gap in numbering_gaps(video.frame_names)]
     sizes: collections.Counter[tuple[int, int]] = collections.Counter()
-    annotated = set(video.annotated)
-    for frame in range(len(video.frame_names)):
+    annotated, shown = set(video.annotated), False
+    for frame, name in enumerate(video.frame_names):
         image = _try(problems, called, source.frame, index, frame)
         labels = _try(problems, called, source.labels, index, frame) if frame in annotated else None
         if image is not None:
             sizes[image.shape[:2]] += 1
-        if labels is not None and image is not None and labels.shape != image.shape[:2]:
-            found = f"label map {describe_size(labels.shape)}, frame {describe_size(image.shape)}"
-            problems.append(f"{called}/{video.frame_names[frame]}: {found} (width x height)")
-        if frame == 0 and labels is not None and not shows_object(labels) and not _appears_later(video):
-            problems.append(f"{called}/{video.frame_names[0]}: the first label map shows no object")
+            found.turned += [f"{called}/{name}"] if _is_turned(source, index, frame) else []
+        if labels is None:
+            continue
+        shown = shown or shows_object(labels)
+        found.doubts += [(f"{called}/{name}", traces)] if (traces := find_doubts(labels)) else []
+        if image is not None and labels.shape != image.shape[:2]:
+            problems.append(f"{called}/{name}: the label map is {explain_size(labels.shape, image.shape[:2])}")
+        if frame == 0 and not shows_object(labels) and not may_appear_later(source, video):
+            problems.append(f"{called}/{name}: the first label map shows no object")
+    if not shown and may_appear_later(source, video) and not problems:
+        problems.append(f"{called}: no label map shows an object")
     if len(sizes) > 1:
-        found = ", ".join(f"{count} of {describe_size(size)}" for size, count in sizes.most_common())
-        problems.append(f"{called}: frames of different sizes ({found}, width x height)")
-    return problems
+        counts = ", ".join(f"{count} of {describe_size(size)}" for size, count in sizes.most_common())
+        problems.append(f"{called}: frames of different sizes ({counts}, width x height)")
+    return found
 
 
-def check_masks(folder: Path, frames: Path | None = None) -> Report:
+def _is_turned(source: Any, index: int, frame: int) -> bool:
+    """Whether a frame that is a file has an EXIF orientation."""
+    return hasattr(source, "frame_file") and exif_orientation(source.frame_file(index, frame)) > 1
+
+
+def check_masks(folder: Path, frames: Path | None = None, *, colours: ColourMap | None = None) -> Report:
     """Opens every PNG below a folder of label maps, such as a method's results.
 
     Args:
@@ -88,6 +157,7 @@ def check_masks(folder: Path, frames: Path | None = None) -> Report:
         (`are_stills`), of which neither numbers nor sizes must go together.
       frames: the folder of frames, with the same folders in it, to compare names and sizes with. Its frames need not
         all have a label map, but a folder of frames without a folder of label maps is a problem.
+      colours: ids by colour, where the label maps are to be read by their colours.
 
     Raises:
       InputError: no such folder, or no PNG in it.
@@ -95,37 +165,29 @@ def check_masks(folder: Path, frames: Path | None = None) -> Report:
     for given in (folder, frames):
         if given is not None and not given.is_dir():
             raise InputError(f"{given}: there is no such folder")
-    videos = sorted({path.parent for path in folder.rglob("*") if path.suffix.lower() == ".png"})
+    videos = sorted({path.parent for path in list_files(folder) if path.suffix.lower() == ".png"})
     if not videos:
         raise InputError(f"{folder}: holds no label maps (.png)")
-    problems: list[str] = []
-    frame_count = mask_count = 0
-    stills: list[Path] = []
 
-    def check(video: Path) -> tuple[list[str], int, int, bool]:
-        return check_mask_folder(video, None if frames is None else frames / video.relative_to(folder))
+    def check(video: Path) -> _Findings:
+        return _check_mask_folder(video, None if frames is None else frames / video.relative_to(folder), colours)
 
-    if frames is not None:
-        missing = sorted(path.name for path in frames.iterdir() if path.is_dir() and not (folder / path.name).is_dir())
-        problems += [f"{folder / name}: there is no such folder, but there are frames of it" for name in missing]
-    for video, (found, opened_frames, opened_masks, still) in zip(
-        videos, _in_parallel(check, videos, str(folder)), strict=True
-    ):
-        problems += found
-        frame_count += opened_frames
-        mask_count += opened_masks
-        stills += [video] if still else []
-    return Report(tuple(problems), frame_count, mask_count, tuple(stills))
+    missing = [] if frames is None else sorted(name for name in list_folders(frames) if not (folder / name).is_dir())
+    first = _Findings("", [f"{folder / name}: there is no such folder, but there are frames of it" for name in missing])
+    found = list(_in_parallel(check, videos, str(folder)))
+    stills = [video for video, of in zip(videos, found, strict=True) if of.stills]
+    return _summarised([first, *found], found, stills)
 
 
-def check_mask_folder(folder: Path, frames: Path | None) -> tuple[list[str], int, int, bool]:
-    """Problems of one folder's label maps, the number of frames and of label maps, and whether they are of stills."""
-    problems: list[str] = []
+def _check_mask_folder(folder: Path, frames: Path | None, colours: ColourMap | None) -> _Findings:
+    """What is found in one folder's label maps."""
     try:
         masks = list_images(folder, (".png",))
         images = {} if frames is None else list_images(frames)
     except InputError as error:
-        return [str(error)], 0, 0, False
+        return _Findings(str(folder), [str(error)])
+    found = _Findings(str(folder), frames=len(images), masks=len(masks))
+    problems = found.problems
     if frames is not None:
         problems += [
             f"{path}: there is no frame of this name in {frames}" for name, path in masks.items() if name not in images
@@ -133,27 +195,30 @@ def check_mask_folder(folder: Path, frames: Path | None) -> tuple[list[str], int
     sizes: collections.Counter[tuple[int, ...]] = collections.Counter()
     empty: list[str] = []
     for name, path in masks.items():
-        labels = _try(problems, "", read_mask, path)
+        labels = _try(problems, "", functools.partial(read_mask, colours=colours), path)
         if labels is None:
             continue
         sizes[labels.shape] += 1
+        found.doubts += [(str(path), traces)] if (traces := find_doubts(labels)) else []
         if not shows_object(labels):
             empty.append(name)
         size = _try(problems, "", image_size, images[name]) if name in images else None
         if size is not None and size != labels.shape:
             problems.append(
-                f"{path}: label map {describe_size(labels.shape)}, frame {describe_size(size)} (width x height)"
+                f"{path}: the label map is {explain_size(labels.shape, size, sizes_of_image(images[name]))}"
             )
-    stills = are_stills(tuple(masks), sizes)
-    if stills:
-        return problems + [f"{masks[name]}: shows no object" for name in empty], len(images), len(masks), True
+    found.stills = are_stills(tuple(masks), sizes)
+    if found.stills:
+        problems += [f"{masks[name]}: shows no object" for name in empty]
+        return found
+    found.odd = odd_names(tuple(masks))
     problems += [f"{folder}: {gap}" for gap in numbering_gaps(tuple(masks))]
     if empty and empty[0] == next(iter(masks)):
         problems.append(f"{masks[empty[0]]}: the first label map shows no object")
     if len(sizes) > 1:
-        found = ", ".join(f"{count} of {describe_size(size)}" for size, count in sizes.most_common())
-        problems.append(f"{folder}: label maps of different sizes ({found}, width x height)")
-    return problems, len(images), len(masks), False
+        counts = ", ".join(f"{count} of {describe_size(size)}" for size, count in sizes.most_common())
+        problems.append(f"{folder}: label maps of different sizes ({counts}, width x height)")
+    return found
 
 
 def are_stills(names: tuple[str, ...], sizes: collections.Counter[tuple[int, ...]]) -> bool:
@@ -202,9 +267,10 @@ def shows_object(labels: LabelMap) -> bool:
     return bool(((labels > 0) & (labels < IGNORE)).any())
 
 
-def _appears_later(video: Video) -> bool:
-    """Whether the data says that no object is in the first frame."""
-    return bool(video.first_frames) and min(video.first_frames.values()) > 0
+def may_appear_later(source: ClipSource, video: Video) -> bool:
+    """Whether the first frame may show no object: the data says so, or objects may appear in any frame of its kind."""
+    told = bool(video.first_frames) and min(video.first_frames.values()) > 0
+    return told or getattr(source, "objects_appear_later", False)
 
 
 def _try(problems: list[str], called: str, read: Callable[..., Any], *arguments: Any) -> Any:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import collections
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from munet_jax.data.images import read_image
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.trees import is_unsafe
 from munet_jax.host_types import Image, LabelMap
+from munet_jax.runtime.content import read_json
 from munet_jax.runtime.errors import InputError
 
 MAX_OBJECTS = 254
@@ -47,7 +47,7 @@ class CocoSource:
             raise InputError(
                 f"{self._images}: there is no such folder; give the folder that holds {split}, annotations"
             )
-        content = _read_json(self._path)
+        content = read_json(self._path, "unpack the annotations archive again")
         try:
             self._index(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -111,8 +111,11 @@ class CocoSource:
     def frame(self, index: int, frame: int) -> Image:
         """The image, RGB uint8 [h, w, 3]; `frame` is 0. Raises InputError for an unreadable file."""
         path = self.frame_file(index, frame)
-        image = read_image(path)
         height, width = self._sizes[index]
+        # COCO's own annotations are of the pixels as they lie in the file, those of most labelling tools of the turned ones.
+        image = read_image(path, upright=False)
+        if image.shape[:2] != (height, width):
+            image = read_image(path)
         if image.shape[:2] != (height, width):
             sizes = f"{image.shape[1]} x {image.shape[0]}, but {self._path.name} says {width} x {height}"
             raise InputError(f"{path}: the image is {sizes} (width x height); unpack the archive again")
@@ -132,7 +135,12 @@ class CocoSource:
             counts = self._counts[start : int(self._ends[number])]
             crowd = not self._categories[number]
             slot += not crowd
-            labels[_mask_api().decode({"size": [height, width], "counts": counts}) > 0] = IGNORE if crowd else slot
+            try:
+                covered = _mask_api().decode({"size": [height, width], "counts": counts}) > 0
+            except ValueError as error:  # a polygon far outside the image
+                called = f"an object of image {self._names[index]}"
+                raise InputError(f"{self._path}: {called} cannot be drawn ({error}); unpack it again") from error
+            labels[covered] = IGNORE if crowd else slot
         return labels
 
 
@@ -142,15 +150,6 @@ def _mask_api() -> Any:
     except ImportError as error:
         raise InputError("COCO masks need pycocotools: pip install 'munet_jax[coco]'") from error
     return mask
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file; unpack the annotations archive") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); unpack it again") from error
 
 
 def _back_to_front(annotations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

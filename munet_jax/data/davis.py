@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from munet_jax.data.options import DavisConfig
 from munet_jax.data.trees import TreeSource, is_unsafe, list_video
+from munet_jax.runtime.clutter import is_clutter, list_files, list_folders
+from munet_jax.runtime.content import read_lines
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import choices_of
 
@@ -60,7 +62,7 @@ def _resolution_folders(root: Path, resolution: str) -> tuple[Path, Path]:
             raise InputError(f"{root}: has no folder {folder.name}; give the folder into which DAVIS was unpacked")
     frames = root / "JPEGImages" / resolution
     if not frames.is_dir():
-        existing = sorted(path.name for path in (root / "JPEGImages").iterdir() if path.is_dir())
+        existing = sorted(list_folders(root / "JPEGImages"))
         raise InputError(f"{frames}: there is no such resolution; found: {', '.join(existing) or 'none'}")
     return frames, root / "Annotations" / resolution
 
@@ -72,7 +74,8 @@ def _list_file(root: Path, split: str, year: str, resolution: str) -> Path:
     for folder in folders:
         if (folder / f"{split}.txt").is_file():
             return folder / f"{split}.txt"
-    existing = sorted(f"{path.parent.name}/{path.stem}" for path in (root / "ImageSets").glob("*/*.txt"))
+    lists = [path for path in list_files(root / "ImageSets") if path.suffix == ".txt"]
+    existing = sorted(f"{path.parent.name}/{path.stem}" for path in lists)
     missing = folders[0] / f"{split}.txt"
     raise InputError(f"{missing}: there is no such list; lists found (year/split): {', '.join(existing) or 'none'}")
 
@@ -87,7 +90,7 @@ def _list_folders(root: Path, year: str, resolution: str) -> list[Path]:
 def list_splits(root: Path, year: str, resolution: str = "480p") -> list[str]:
     """The splits of a DAVIS tree that have a list."""
     folders = _list_folders(root, year, resolution)
-    return sorted({path.stem for folder in folders for path in folder.glob("*.txt")})
+    return sorted({path.stem for folder in folders for path in folder.glob("*.txt") if not is_clutter(path.name)})
 
 
 def video_names(list_file: Path) -> list[str]:
@@ -96,12 +99,8 @@ def video_names(list_file: Path) -> list[str]:
     Raises:
       InputError: the file cannot be read, lists nothing, or has a line that names no plain folder.
     """
-    try:
-        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{list_file}: cannot be read as text ({error})") from error
     names: dict[str, None] = {}
-    for line in filter(None, map(str.strip, lines)):
+    for line in filter(None, map(str.strip, read_lines(list_file))):
         name = line
         if line.lstrip("/").startswith("JPEGImages/"):
             path = PurePosixPath(line.split()[0])

@@ -1,7 +1,7 @@
 """Any folder of videos as a `ClipSource`: one folder of frames and one of label maps per video.
 
 <root>/JPEGImages/<video>/<frame>.jpg or .png     (or images/)
-<root>/Annotations/<video>/<frame>.png            (or masks/); the first frame's at least
+<root>/Annotations/<video>/<frame>.png            (or masks/); one at least, and objects may appear in any
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from munet_jax.data.images import natural_key
 from munet_jax.data.trees import TreeSource, list_video
+from munet_jax.runtime.clutter import list_folders
 from munet_jax.runtime.errors import InputError
 
 _FOLDERS = (("JPEGImages", "Annotations"), ("images", "masks"))
@@ -18,16 +19,19 @@ _FOLDERS = (("JPEGImages", "Annotations"), ("images", "masks"))
 class FolderSource(TreeSource):
     """The videos of a folder, in natural order of their names."""
 
+    objects_appear_later = True  # frames before the first object are background
+
     def __init__(self, root: Path | str, *, name: str | None = None) -> None:
-        """Lists the videos. Raises InputError: a folder, the frames or the first label map of a video is missing."""
+        """Lists the videos. Raises InputError: a folder is missing, or a video has no frames or no label map."""
         root = Path(root).expanduser()
         frames, masks = _find_folders(root)
-        folders = [path.name for path in frames.iterdir() if path.is_dir() and not path.name.startswith(".")]
-        names = sorted(folders, key=natural_key)
+        names = sorted(list_folders(frames), key=natural_key)
         if not names:
             raise InputError(f"{frames}: holds no folders; a video is a folder of frames")
+        remedy = "put its files there, or take the folder away"
         super().__init__(
-            name or root.resolve().name, [list_video(video, frames / video, masks / video) for video in names]
+            name or root.resolve().name,
+            [list_video(video, frames / video, masks / video, given_at_first=False, remedy=remedy) for video in names],
         )
 
 

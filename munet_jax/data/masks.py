@@ -12,7 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PILImage
 
-from munet_jax.data.images import WIDE_MODES, open_image
+from munet_jax.data.images import WIDE_MODES, open_image, open_whole_image
+from munet_jax.data.mask_colours import (
+    ColourMap,
+    colour_codes,
+    find_palette_conflict,
+    labels_of_colours,
+    palette_codes,
+    refuse_palette,
+    suggest_colour_map,
+)
 from munet_jax.host_types import Image, LabelMap, UInt8
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
@@ -24,6 +33,7 @@ MAX_GREY_ID = 32  # grey values above this are shades, not ids; a palette image 
 _AS_PALETTE = "save it as a palette PNG, scaled with nearest neighbour only"
 # Grey PNGs of 2 and 4 bits are stretched to 0..255 by Pillow; dividing gives the stored values back.
 _STRETCH = {"L;2": 85, "L;4": 17}
+_LOSSY = ("JPEG", "MPO")  # formats that change values
 
 
 @functools.cache
@@ -44,11 +54,16 @@ def davis_palette() -> UInt8[np.ndarray, "256 3"]:
 
 
 def read_mask(
-    path: Path | str, *, objects: int | None = None, ids: bool = False, content: bytes | None = None
+    path: Path | str,
+    *,
+    objects: int | None = None,
+    ids: bool = False,
+    content: bytes | None = None,
+    colours: ColourMap | None = None,
 ) -> LabelMap:
     """Reads a label map, uint8 [h, w], with the ids that the file's author meant.
 
-    * Palette images: the indices, all of them, 255 included.
+    * Palette images: the indices, all of them, 255 included; but not where the palette shows another one than 0 as background.
     * Grey images: 0 and 255 alone (or black and white of one bit) are a binary mask and become 0 and 1, and so does one
       single value above 32 beside 0. Values up to 32 are ids, beside which 255 means 'ignore'. An opaque alpha channel
       is dropped (DAVIS has such a file).
@@ -61,14 +76,18 @@ def read_mask(
         single value of a grey image other than 0 is object 1.
       ids: whether a grey image is known to hold ids: 255 is then 'ignore' also where it stands alone.
       content: an encoded image that is read instead of the file.
+      colours: ids by colour; the image is then read by its colours alone, whatever its kind.
 
     Raises:
       InputError: missing or damaged file, 16-bit pixels, transparency, anti-aliased or compressed masks (with the
-        number of values found), colours that are not in the palette, ids above `objects`.
+        number of values found), colours that are not in the palette or in `colours`, ids above `objects`.
     """
     path = Path(path)
-    with open_image(path, content) as image:
-        labels = _decode(path, image, objects, ids)
+    with open_whole_image(path, content) as image:
+        if colours is None:
+            labels = _decode(path, image, objects, ids)
+        else:
+            labels = labels_of_colours(path, _flat_colours(path, image), colours)
     if objects is not None:
         too_high = [int(value) for value in _values(labels) if objects < value < IGNORE]
         if too_high:
@@ -96,7 +115,7 @@ def read_soft_mask(path: Path | str) -> LabelMap:
       InputError: missing or damaged file, colours, transparency, 16-bit pixels.
     """
     path = Path(path)
-    with open_image(path) as image:
+    with open_whole_image(path) as image:
         if image.mode not in ("1", "L", "LA"):
             raise InputError(
                 f"{path}: a grey mask is expected here, this one is {image.mode}; save it as 8-bit grey PNG"
@@ -138,9 +157,11 @@ def _decode(path: Path, image: PILImage.Image, objects: int | None, ids: bool) -
             f"{path}: has 16-bit or wider pixels ({image.mode}); ids go up to 255, so save it as 8-bit PNG"
         )
     if image.mode == "P":
-        return np.array(image)
+        return _from_palette(path, image)
     if image.mode == "1":
         return np.array(image).astype(np.uint8)
+    if image.format in _LOSSY and image.mode in ("L", "LA"):
+        return _from_compressed(path, np.array(image.convert("L")))
     if image.mode == "L":
         # The raw mode is known before the pixels are decoded, and forgotten after.
         stretch = next((_STRETCH[tile[3]] for tile in getattr(image, "tile", ()) if tile[3] in _STRETCH), 1)
@@ -155,6 +176,18 @@ def _decode(path: Path, image: PILImage.Image, objects: int | None, ids: bool) -
     raise InputError(f"{path}: {image.mode} images cannot be read as label maps; {_AS_PALETTE}")
 
 
+def _from_palette(path: Path, image: PILImage.Image) -> LabelMap:
+    """The indices; where the palette contradicts them and all its colours are DAVIS's own, what the colours say."""
+    indices = np.array(image)
+    conflict = find_palette_conflict(image, indices)
+    if conflict is None:
+        return indices
+    colours, davis = palette_codes(image), set(colour_codes(_palette()).tolist())
+    if "transparency" in image.info or not {colours.get(int(i)) for i in np.unique(indices)} <= davis:
+        refuse_palette(path, image, indices, conflict)
+    return _from_colours(path, np.array(image.convert("RGB")))
+
+
 def _from_grey(path: Path, grey: LabelMap, objects: int | None, ids: bool) -> LabelMap:
     values = _values(grey)
     foreground = values[values > 0]
@@ -167,24 +200,41 @@ def _from_grey(path: Path, grey: LabelMap, objects: int | None, ids: bool) -> La
     return np.ascontiguousarray(grey)
 
 
+def _from_compressed(path: Path, grey: LabelMap) -> LabelMap:
+    """Of a JPEG, whose values are near what was stored: 0 and 255 alone can be told apart, and only where none is between."""
+    values = _values(grey)
+    if not set(values.tolist()) <= {0, 255}:
+        raise InputError(
+            f"{path}: {len(values)} distinct grey values ({_short(values.tolist())}) in a JPEG, which changes values when it is "
+            f"compressed; {_AS_PALETTE}"
+        )
+    return (grey > 0).astype(np.uint8)
+
+
+def _flat_colours(path: Path, image: PILImage.Image) -> Image:
+    """The colours of an image of 8 bits without transparency."""
+    if image.mode in WIDE_MODES or image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        raise InputError(f"{path}: {image.mode} images cannot be read by their colours; save it as 8-bit RGB PNG")
+    pixels = np.array(image.convert("RGBA"))
+    return np.ascontiguousarray(_opaque(path, pixels))
+
+
 def _from_colours(path: Path, pixels: Image) -> LabelMap:
-    codes = _colour_codes(pixels)
+    codes = colour_codes(pixels)
     distinct, inverse = np.unique(codes, return_inverse=True)
     if set(distinct.tolist()) <= {0, 0xFFFFFF}:
         return (codes > 0).astype(np.uint8)
-    id_of = {int(code): index for index, code in enumerate(_colour_codes(_palette()))}
+    id_of = {int(code): index for index, code in enumerate(colour_codes(_palette()))}
     foreign = [int(code) for code in distinct if int(code) not in id_of]
     if foreign:
         example = (foreign[0] >> 16, foreign[0] >> 8 & 255, foreign[0] & 255)
         found = f"{len(distinct)} distinct colours, {len(foreign)} of them not in the DAVIS palette (such as {example})"
-        raise InputError(f"{path}: {found}; it looks anti-aliased, compressed or coloured otherwise: {_AS_PALETTE}")
+        flat = suggest_colour_map(codes)
+        if flat:
+            raise InputError(f"{path}: {found}; {flat}")
+        raise InputError(f"{path}: {found}; it looks anti-aliased or compressed: {_AS_PALETTE}")
     ids = np.array([id_of[int(code)] for code in distinct], np.uint8)
     return ids[inverse].reshape(codes.shape)
-
-
-def _colour_codes(colours: UInt8[np.ndarray, "*shape 3"]) -> np.ndarray:
-    wide = colours.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 def _opaque(path: Path, pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c-1"]:

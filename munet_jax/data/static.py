@@ -12,8 +12,10 @@ from pathlib import Path
 from munet_jax.data.clips import Video
 from munet_jax.data.images import list_images, read_image
 from munet_jax.data.masks import read_mask, read_soft_mask
-from munet_jax.data.trees import is_unsafe, require_size
+from munet_jax.data.sizes import require_size
+from munet_jax.data.trees import is_unsafe
 from munet_jax.host_types import Image, LabelMap
+from munet_jax.runtime.content import read_lines
 from munet_jax.runtime.errors import InputError
 
 
@@ -113,7 +115,7 @@ class StaticSource:
         """Its label map, uint8 [h, w]; `frame` is 0. Raises InputError: unreadable, or of another size than the image."""
         path = self._masks / f"{self._stems[index]}.png"
         labels = _read(path, self._layout.masks)
-        require_size(path, labels, self.frame_file(index, frame))
+        require_size(path, labels.shape, self.frame_file(index, frame))
         return labels
 
 
@@ -155,10 +157,9 @@ def _only_listed(names: tuple[str, ...], parent: Path, listed: str, split: str) 
     if is_unsafe(split):
         raise InputError(f"the split {split!r} is not a plain name; try train or trainval")
     path = parent / listed.format(split=split)
-    try:
-        wanted = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: there is no such list, or it is no text; unpack the set again") from error
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such list; unpack the set again")
+    wanted = " ".join(read_lines(path)).split()
     by_stem = {Path(name).stem: name for name in names}
     missing = next((stem for stem in wanted if stem not in by_stem), None)
     if not wanted or missing is not None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from munet_jax.data.clips import Video
-from munet_jax.data.images import describe_size, image_size, list_images, natural_key, read_image
+from munet_jax.data.images import list_images, natural_key, read_image
 from munet_jax.data.masks import read_mask
+from munet_jax.data.sizes import require_size
 from munet_jax.host_types import Image, LabelMap
 from munet_jax.runtime.errors import InputError
 
@@ -69,21 +70,13 @@ class TreeSource:
             count = f"{len(files.video.annotated)} of {len(files.video.frame_names)} frames of the video have one"
             raise InputError(f"{path}: this frame has no label map ({count}); ask for annotated frames only")
         labels = read_mask(path)
-        require_size(path, labels, self.frame_file(index, frame))
+        require_size(path, labels.shape, self.frame_file(index, frame))
         return (labels > 0).astype(np.uint8) if self._merge_objects else labels
 
     def frame_file(self, index: int, frame: int) -> Path:
         """The file of a frame, as it lies there."""
         files = self._videos[index]
         return files.frames / f"{files.video.frame_names[frame]}{files.suffixes[frame]}"
-
-
-def require_size(path: Path, labels: LabelMap, frame: Path) -> None:
-    """Raises InputError where a label map [h, w], read from `path`, has another size than the image file `frame`."""
-    frame_size = image_size(frame)
-    if labels.shape != frame_size:
-        sizes = f"{describe_size(labels.shape)}, but its frame {frame} is {describe_size(frame_size)}"
-        raise InputError(f"{path}: the label map is {sizes} (width x height); take both from one resolution")
 
 
 def is_unsafe(name: str) -> bool:
@@ -100,6 +93,8 @@ def list_video(
     all_frames: bool = True,
     categories: Mapping[int, str] | None = None,
     first_frames: Mapping[int, str] | None = None,
+    given_at_first: bool = True,
+    remedy: str = "",
 ) -> VideoFiles:
     """Lists one video's files.
 
@@ -112,12 +107,14 @@ def list_video(
       all_frames: whether frames that are not listed are taken too.
       categories: of its objects, by id.
       first_frames: names of the frames in which objects are given, by id.
+      given_at_first: whether the first frame must have a label map.
+      remedy: what to do about a video without frames; default: for those that a list names.
 
     Raises:
       InputError: a folder without frames, a listed frame that is not there, no label map, none for the first frame, or
         none where an object is given.
     """
-    images = _list_frames(name, frames, listed, all_frames)
+    images = _list_frames(name, frames, listed, all_frames, remedy or f"unpack it again or take {name} off the list")
     with_mask = list_images(masks, (".png",))
     if listed:
         start = next((position for position, frame in enumerate(images) if frame in with_mask), 0)
@@ -126,7 +123,7 @@ def list_video(
     annotated = tuple(index for index, frame in enumerate(frame_names) if frame in with_mask)
     if not annotated:
         raise InputError(f"{masks}: holds no label map of this video's frames; they are named as the frames, with .png")
-    if annotated[0] != 0:
+    if given_at_first and annotated[0] != 0:
         raise InputError(
             f"{masks / frame_names[0]}.png: the first frame has no label map; it says which objects to follow"
         )
@@ -147,19 +144,20 @@ def some_labelled(names: Sequence[str], frames: Path, masks: Path) -> TreeSource
     """
     videos = []
     for name in names:
-        images, labelled = _list_frames(name, frames / name, frozenset(), True), list_images(masks / name, (".png",))
+        images = _list_frames(name, frames / name, frozenset(), True, "give the folder with one folder per sequence")
+        labelled = list_images(masks / name, (".png",))
         video = Video(name, tuple(images), tuple(index for index, frame in enumerate(images) if frame in labelled))
         videos.append(VideoFiles(video, frames / name, tuple(path.suffix for path in images.values()), masks / name))
     return TreeSource(frames.name, videos)
 
 
-def _list_frames(name: str, folder: Path, listed: Set[str], all_frames: bool) -> dict[str, Path]:
+def _list_frames(name: str, folder: Path, listed: Set[str], all_frames: bool, remedy: str) -> dict[str, Path]:
     """{frame name: path}, in order."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: listed, but there is no such folder; unpack it or take {name} off the list")
+        raise InputError(f"{folder}: listed, but there is no such folder; {remedy}")
     images = list_images(folder)
     if not images:
-        raise InputError(f"{folder}: holds no frames (.jpg or .png); unpack it again or take {name} off the list")
+        raise InputError(f"{folder}: holds no frames (.jpg or .png); {remedy}")
     missing = sorted(listed - images.keys(), key=natural_key)
     if missing:
         count = f"{len(missing)} of {len(listed)} listed frames are missing"

@@ -11,7 +11,6 @@ Objects may appear later than the first frame. valid has label maps for first ap
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from munet_jax.data.images import natural_key
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.options import YouTubeVosConfig
 from munet_jax.data.trees import TreeSource, VideoFiles, is_unsafe, list_video
+from munet_jax.runtime.content import read_json
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import choices_of
 
@@ -74,12 +74,7 @@ def read_meta(path: Path) -> dict[str, dict[int, Mapping[str, Any]]]:
     Raises:
       InputError: the file is missing, not of this form, or has ids or names that cannot be.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file; it is part of the archive, unpack it again") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); unpack it again") from error
+    content = read_json(path, "it is part of the archive, unpack it again")
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, dict) or not videos:
         raise InputError(f"{path}: lists no videos; it should hold {{'videos': {{name: {{'objects': ...}}}}}}")
@@ -96,7 +91,7 @@ def _check_video(path: Path, video: str, entry: Any) -> dict[int, Mapping[str, A
 
 
 def _check_id(path: Path, video: str, number: str) -> int:
-    if not number.isdecimal() or not 0 < int(number) < IGNORE:
+    if not number.isdecimal() or len(number) > 3 or not 0 < int(number) < IGNORE:
         raise InputError(f"{path}: video {video} has an object {number!r}; ids are 1 to 254")
     return int(number)
 

@@ -10,6 +10,7 @@ from typing import Any
 from munet_jax.data.images import list_images, natural_key
 from munet_jax.data.youtube_vos import read_meta
 from munet_jax.evaluation.protocols import Protocol
+from munet_jax.runtime.clutter import list_folders
 from munet_jax.runtime.errors import InputError
 
 MOST_NAMED = 3  # frames of a sequence that a list of faults names; it then says how many there are
@@ -113,7 +114,7 @@ def _sequence_names(annotations: Path, listed: Sequence[str] | None) -> dict[str
 def _folders(root: Path) -> set[str]:
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder")
-    found = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    found = set(list_folders(root))
     if not found:
         raise InputError(
             f"{root}: has no folders in it; give the folder that has one folder of label maps per sequence"

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from munet_jax.data.masks import holds_ids, read_mask
 from munet_jax.evaluation.mask_trees import MOST_NAMED, TreeSequence, list_trees
@@ -137,13 +137,14 @@ def write_scores(folder: Path, scored: MethodScores, *, per_frame: bool = False)
     results = dict(scored.results)
     paths = [folder / RESULTS_FILE, folder / OBJECTS_FILE]
     with writing_to(folder):
-        (folder / FRAMES_FILE).unlink(missing_ok=True)  # of an earlier call: it would not fit the new results
+        for name in (RESULTS_FILE, OBJECTS_FILE, FRAMES_FILE):  # of an earlier call: they would not fit together
+            (folder / name).unlink(missing_ok=True)
         if per_frame:
             results["frames"] = rows = frame_rows(scored.scores)
             paths.append(folder / FRAMES_FILE)
             _write_csv(paths[-1], ("sequence", "object", "frame", "J", "F"), rows)
-        write_results(paths[0], results)
         _write_csv(paths[1], ("sequence", "object", *MEASURES, "category"), _object_rows(scored))
+        write_results(paths[0], results)  # last: it says that all the rest is there
     return paths
 
 
@@ -174,8 +175,12 @@ def _object_rows(scored: MethodScores) -> Iterator[dict[str, Any]]:
             yield {"sequence": name, "object": identity, "category": category} | figures
 
 
+def _csv_file(path: Path) -> TextIO:
+    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+
+
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, _csv_file(temporary) as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({key: _text(value, 9, "") for key, value in row.items()} for row in rows)

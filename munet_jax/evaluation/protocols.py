@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
 from munet_jax.runtime.errors import InputError
 
 MERGED_OBJECT = 1
@@ -38,6 +40,16 @@ YOUTUBE_VOS = Protocol("youtube_vos", ends_alone=False)
 GENERIC = Protocol("generic", ends_alone=False)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (DAVIS2017, DAVIS2016, YOUTUBE_VOS, GENERIC)}
+
+
+def protocol_of(config: ConfigDict) -> Protocol:
+    """How a config's evaluation is scored."""
+    kind, dataset = config.evaluation.kind, config.evaluation.tfds.dataset
+    if config.evaluation.merge_objects:
+        return DAVIS2016
+    if kind == "youtube_vos" or (kind == "tfds" and "youtube_vos" in dataset):
+        return YOUTUBE_VOS
+    return GENERIC if kind == "folder" or (kind == "tfds" and "folder" in dataset) else DAVIS2017
 
 
 def objects_of(

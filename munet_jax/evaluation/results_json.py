@@ -12,6 +12,7 @@ import numpy as np
 
 from munet_jax.data.images import natural_key
 from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.content import read_json
 from munet_jax.runtime.errors import InputError
 
 EVALUATION_FOLDER = "evaluation"
@@ -29,7 +30,8 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """
     text = json.dumps(_rounded(results), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # The name of a folder may be no text: JSON has escapes for what it holds.
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def read_results(path: Path | str) -> dict[str, Any]:
@@ -45,10 +47,7 @@ def read_results(path: Path | str) -> dict[str, Any]:
       InputError: there is no such file, or it is not of this form.
     """
     file = _find(Path(path).expanduser())
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({error}); evaluate the run again") from error
+    content = read_json(file, "evaluate the run again")
     check_results(str(file), content)
     return content
 

@@ -22,9 +22,10 @@ from munet_jax.checkpoints.weight_file import find_weights, read_weights
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sources import create_source
+from munet_jax.evaluation.given import GivenObjects, check_given
 from munet_jax.evaluation.pictures import FOLDER as PICTURES
 from munet_jax.evaluation.pictures import draw_pictures
-from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
+from munet_jax.evaluation.protocols import YOUTUBE_VOS, Protocol, protocol_of
 from munet_jax.evaluation.results_json import EVALUATION_FOLDER, RESULTS_FILE, write_results
 from munet_jax.evaluation.scoring import (
     SEEN_MEASURES,
@@ -35,11 +36,12 @@ from munet_jax.evaluation.scoring import (
     seen_and_unseen,
     summarise,
 )
-from munet_jax.evaluation.split import DONE, MASKS, GivenObjects, segment_split, speed
+from munet_jax.evaluation.split import DONE, MASKS, segment_split, speed
 from munet_jax.evaluation.submission import SUBMISSION_FILE, layout_of, write_submission
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
 from munet_jax.runtime.atomic_files import atomic_path, exclusive, writing_to
+from munet_jax.runtime.attempts import attempt
 from munet_jax.runtime.errors import InputError
 
 REPORT = "report"
@@ -103,7 +105,7 @@ def evaluate(
         pictures = [
             path
             for index in range(min(config.evaluation.pictures, len(source)))
-            for path in draw_pictures(source, index, target / MASKS, target, network)
+            for path in pictures_of(source, index, target, network)
         ]
         tell(results, target, pictures)
         if report is not None:
@@ -111,6 +113,15 @@ def evaluate(
         if layout is not None:
             print(f"zip:      {write_submission(layout, target / MASKS, target / SUBMISSION_FILE)} (verified)")
     return results
+
+
+def pictures_of(source: ClipSource, index: int, target: Path, network: tuple[MUNet, Any, ConfigDict]) -> list[Path]:
+    """The pictures of a video; none where they cannot be drawn."""
+    called = f"pictures of {source.name}/{source.video(index).name}"
+    drawn = attempt(
+        called, lambda: draw_pictures(source, index, target / MASKS, target, network), "masks and scores are whole"
+    )
+    return drawn or []
 
 
 def with_model(config: ConfigDict, trained: ConfigDict) -> ConfigDict:
@@ -123,14 +134,15 @@ def with_model(config: ConfigDict, trained: ConfigDict) -> ConfigDict:
 
 
 def fingerprint(config: ConfigDict, variables: Any, source: ClipSource) -> str:
-    """What masks depend on, as text: version of this package, network, parameters, inference, data, and masks that are given."""
-    checksum = 0
+    """What masks depend on, as text: parameters, network, inference, frames and the masks that are given, this package's
+    version.
+
+    Raises:
+      InputError: a mask that cannot be read, or more objects in a video than `config.inference.max_objects`.
+    """
+    checksum = check_given(source, protocol_of(config), config.inference.max_objects)
     for leaf in jax.tree.leaves(variables):
         checksum = zlib.crc32(np.asarray(leaf).tobytes(), checksum)
-    for index in range(len(source)):
-        video = source.video(index)
-        for number in sorted({0, *video.first_frames.values()} & set(video.annotated)):
-            checksum = zlib.crc32(np.ascontiguousarray(source.labels(index, number)).tobytes(), checksum)
     sections = {name: config[name].to_dict() for name in ("model", "inference", "evaluation")}
     for name in ("pictures", "after_training"):
         del sections["evaluation"][name]
@@ -147,16 +159,6 @@ def clear(folder: Path, made_with: str, again: bool) -> None:
             (folder / name).unlink(missing_ok=True)
         with atomic_path(record) as temporary:
             temporary.write_text(made_with, encoding="utf-8")
-
-
-def protocol_of(config: ConfigDict) -> Protocol:
-    """The protocol by which the data of `config.evaluation` is scored."""
-    kind, dataset = config.evaluation.kind, config.evaluation.tfds.dataset
-    if config.evaluation.merge_objects:
-        return DAVIS2016
-    if kind == "youtube_vos" or (kind == "tfds" and "youtube_vos" in dataset):
-        return YOUTUBE_VOS
-    return GENERIC if kind == "folder" or (kind == "tfds" and "folder" in dataset) else DAVIS2017
 
 
 def score_split(source: ClipSource, config: ConfigDict, masks: Path) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def score_split(source: ClipSource, config: ConfigDict, masks: Path) -> dict[str
 
 def has_truth(video: Video) -> bool:
     """Whether more masks of a video are known than those that a method is given."""
-    given = set(video.first_frames.values()) or {0}
+    given = set(video.first_frames.values()) or {video.annotated[0]}
     return any(frame not in given for frame in video.annotated)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from munet_jax.data.sizes import explain_size
 from munet_jax.data.youtube_vos import read_meta
 from munet_jax.evaluation.metrics import IGNORE, object_scores, objects_in, statistics
 from munet_jax.evaluation.protocols import DAVIS2017, MERGED_OBJECT, Protocol, objects_of
@@ -124,8 +125,9 @@ def score_frame(
       InputError: they differ in size.
     """
     if annotation.shape != segmentation.shape:
-        sizes = [" x ".join(map(str, a.shape[::-1])) for a in (segmentation, annotation)]
-        raise InputError(f"the segmentation is {sizes[0]} pixels but its annotation is {sizes[1]}")
+        raise InputError(
+            f"the segmentation is {explain_size(segmentation.shape, annotation.shape, called='its annotation')}"
+        )
     if merge_objects:
         truth, found = ((labels != 0).view(np.uint8) for labels in (annotation, segmentation))
         return FrameScores((MERGED_OBJECT,), (), {MERGED_OBJECT: object_scores(truth, found, MERGED_OBJECT)})

@@ -5,21 +5,23 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import json
+import os
 import queue
 import shutil
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import write_mask
-from munet_jax.evaluation.metrics import objects_in
+from munet_jax.evaluation.given import GivenObjects
 from munet_jax.evaluation.protocols import Protocol
-from munet_jax.host_types import LabelMap
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.runtime.atomic_files import atomic_path, remove_temporaries
 from munet_jax.runtime.errors import InputError
@@ -28,6 +30,7 @@ from munet_jax.runtime.prefetch import prefetch
 from munet_jax.runtime.progress import Progress
 
 MASKS = "masks"
+_LONGEST_NAME = 240  # bytes; with a suffix a name has 255 at most
 DONE = ".segmented"  # a JSON file per video that is segmented
 
 
@@ -48,35 +51,6 @@ class Timing:
     total_seconds: float = 0.0
     objects: int = 0
     device: str = ""
-
-
-class GivenObjects:
-    """What a method is given of one video, frame by frame, by the rules of a protocol."""
-
-    def __init__(self, source: ClipSource, index: int, protocol: Protocol) -> None:
-        """Takes video `index` of a source, of which nothing is given yet."""
-        self._source, self._index, self._video = source, index, source.video(index)
-        self._annotated, self._later = set(self._video.annotated), not protocol.ends_alone
-        self._known: set[int] = set()
-
-    def at(self, number: int) -> tuple[LabelMap | None, list[int] | None]:
-        """A label map [h, w] or None, and the ids that count in it (None: all); call it for every frame, in order.
-
-        Objects are given where the data says so. Where it does not, the first frame gives those that it shows; if later ones
-        count too, each is given in the first annotated frame that shows it.
-        """
-        if self._video.first_frames:
-            new = [identity for identity, frame in self._video.first_frames.items() if frame == number]
-            return (self._source.labels(self._index, number), new) if new else (None, None)
-        if number and not (self._later and number in self._annotated):
-            return None, None
-        labels = self._source.labels(self._index, number)
-        if number == 0:
-            self._known.update(objects_in(labels))
-            return labels, None
-        new = [identity for identity in objects_in(labels) if identity not in self._known]
-        self._known.update(new)
-        return (labels, new) if new else (None, None)
 
 
 def segment_split(
@@ -181,12 +155,15 @@ def segment_video(
             compiled, start = COMPILES.count, time.perf_counter()
             frame = next(frames)
             before = time.perf_counter()
-            prediction = segmenter.step(frame, mask, new)
+            if mask is None and segmenter.frame_index < 0:  # nothing is to be followed yet
+                labels = np.zeros(frame.shape[:2], np.uint8)
+            else:
+                labels = segmenter.step(frame, mask, new).labels
         except InputError as error:
             raise InputError(f"{source.name}/{video.name}, frame {name}: {error}") from error
         done = time.perf_counter()
-        write_mask(folder / f"{name}.png", prediction.labels)
-        if number and COMPILES.count == compiled:
+        write_mask(folder / f"{name}.png", labels)
+        if segmenter.frame_index > 0 and COMPILES.count == compiled:
             timing.frames += 1
             timing.model_seconds += done - before
             timing.total_seconds += time.perf_counter() - start
@@ -223,7 +200,7 @@ def speed(timings: Sequence[Timing], devices: int) -> dict[str, Any]:
 def _finished(folder: Path, video: Video, made_with: str) -> Timing | None:
     """The timing of a video whose mark has this `made_with` and whose masks are all there; None of any other."""
     try:
-        mark = json.loads((folder / DONE / f"{video.name}.json").read_text())
+        mark = json.loads(_mark(folder, video.name).read_text())
         timing = Timing(**mark["timing"])
     except (OSError, ValueError, KeyError, TypeError):  # none, or one that a crash left damaged
         return None
@@ -232,6 +209,13 @@ def _finished(folder: Path, video: Video, made_with: str) -> Timing | None:
     return timing if there else None
 
 
+def _mark(folder: Path, name: str) -> Path:
+    """The file that says that a video is segmented; its name is shortened where the folder's is as long as names can be."""
+    encoded = os.fsencode(name)
+    short = name if len(encoded) <= _LONGEST_NAME else f"{zlib.crc32(encoded):08x}"
+    return folder / DONE / f"{short}.json"
+
+
 def _write_mark(folder: Path, name: str, made_with: str, timing: Timing) -> None:
-    with atomic_path(folder / DONE / f"{name}.json") as temporary:
+    with atomic_path(_mark(folder, name)) as temporary:
         temporary.write_text(json.dumps({"made_with": made_with, "timing": dataclasses.asdict(timing)}))

@@ -13,17 +13,19 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
-from munet_jax.data.images import describe_size, open_image
+from munet_jax.data.images import open_image
 from munet_jax.data.masks import read_mask
+from munet_jax.data.sizes import explain_size
 from munet_jax.data.sources import create_source
 from munet_jax.evaluation.mask_trees import MOST_NAMED
 from munet_jax.evaluation.metrics import objects_in
 from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.clutter import is_in_clutter
+from munet_jax.runtime.content import refuse_impostor
 from munet_jax.runtime.errors import InputError
 
 SUBMISSION_FILE = "submission.zip"
 _FOLDERS = {"davis": "", "youtube_vos": "Annotations/"}
-_CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "/._")
 # What zipfile raises of files that are damaged, or of a kind that it does not know.
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, UnicodeDecodeError, EOFError)
 _LARGEST_MASK = 64 * 2**20  # bytes
@@ -106,6 +108,7 @@ def verify_submission(layout: Layout, path: Path) -> list[str]:
     try:
         archive = zipfile.ZipFile(path)
     except (*_BROKEN, OSError) as error:
+        refuse_impostor(path)
         return [f"{path.name}: cannot be opened as a zip ({error}); pack it again"]
     with archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -149,7 +152,7 @@ def _why_unknown(name: str, expected: Mapping[str, Expected], folder: str) -> st
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         return "leaves the folder; names are relative, with plain folders"
-    if any(part in name for part in _CLUTTER):
+    if is_in_clutter(path):
         return "is no mask; leave out what the system adds"
     top = folder or "the videos' folders"
     if (
@@ -180,7 +183,7 @@ def _mask_problem(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, expected: Ex
     except InputError as error:
         return str(error).removeprefix(".: ").removeprefix(": ")
     if labels.shape != expected.size:
-        return f"is {describe_size(labels.shape)}, but the frame is {describe_size(expected.size)} (width x height)"
+        return f"is {explain_size(labels.shape, expected.size, called='the frame')}"
     shown = set(objects_in(labels, ignore=None))
     unknown, absent = sorted(shown - expected.objects), sorted(expected.given - shown)
     if unknown:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from munet_jax.array_types import Float
+from munet_jax.inference.arguments import given_ids
 from munet_jax.inference.prediction import Prediction, label_dtype
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.runtime.atomic_files import atomic_path
@@ -56,6 +57,12 @@ def propagate(
         raise InputError(f"direction is {direction!r}; choose one of {', '.join(DIRECTIONS)}")
     if not annotations:
         raise InputError("no frame is annotated: at least one label map is needed")
+    for index, given in annotations.items():  # not when their turn comes
+        mask, ids = given if isinstance(given, tuple) else (given, None)
+        try:
+            given_ids(mask, ids, (), segmenter.max_objects)
+        except InputError as error:
+            raise InputError(f"annotation of frame {index}: {error}") from error
     if min(annotations) < 0:
         raise InputError(f"there is no frame {min(annotations)} to annotate: frames are counted from 0")
     if hasattr(frames, "__len__") and hasattr(frames, "__getitem__"):

@@ -11,7 +11,8 @@ import numpy as np
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.images import list_images
 from munet_jax.data.masks import read_mask
-from munet_jax.data.trees import TreeSource, require_size
+from munet_jax.data.sizes import require_size
+from munet_jax.data.trees import TreeSource
 from munet_jax.evaluation.scoring import FrameMeans, Pair
 from munet_jax.host_types import Image, UInt8
 
@@ -67,7 +68,7 @@ def _label_reader(source: ClipSource, index: int, folder: Path) -> LabelReader:
             return None
         labels = read_mask(path)
         if isinstance(source, TreeSource):  # masks of others are our own, of their frames' size
-            require_size(path, labels, source.frame_file(index, frame))
+            require_size(path, labels.shape, source.frame_file(index, frame))
         return labels
 
     return read

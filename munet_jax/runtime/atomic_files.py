@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.system_errors import told_of
 
+LOG = logging.getLogger("munet_jax")
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.\w+")
 
 
@@ -19,15 +23,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside `path`; the file written there becomes `path` when the block ends without an error.
 
     A reader, or a run that is killed and started again, so never meets half a file. The temporary name is hidden (it
-    starts with a dot) and keeps the suffix, from which libraries such as Pillow tell the format. It is removed on an
-    error. The folder must exist.
+    starts with a dot), short whatever the file's own is, and keeps the suffix, from which libraries such as Pillow tell the
+    format. It is removed on an error. The folder must exist.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f".half.{secrets.token_hex(6)}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105 - the atomic call, by its own name
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong is the error that matters
+            temporary.unlink()
         raise
 
 
@@ -38,18 +43,18 @@ def writing_to(folder: Path) -> Iterator[None]:
     Raises:
       InputError: it cannot be made or written to, or a name in it cannot be.
     """
-    try:
+    with told_of(folder, "name another folder, or free it"):
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"no permission to write to {folder}")
+        with tempfile.TemporaryFile(dir=folder):  # asking for the permission does not find a read-only file system
+            pass
         yield
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"{folder}: cannot be written to ({error}); name another folder, or free it") from error
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Keeps other processes that ask for the same out of a folder, which must exist; a process that dies lets go of it.
+
+    Nothing is left in the folder.
 
     Raises:
       InputError: another one has it.
@@ -59,12 +64,21 @@ def exclusive(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    with (folder / ".lock").open("a") as file:
+    path, taken = folder / ".lock", f"{folder}: another run is working here; wait for it, or name another folder"
+    with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"{folder}: another run is working here; wait for it, or name another folder") from error
-        yield
+            # The one before may have taken its lock away after this one opened it.
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                raise InputError(taken)
+        except BlockingIOError as error:
+            raise InputError(taken) from error
+        except OSError as error:  # some network shares know no locks
+            LOG.warning("%s: cannot be locked (%s); see that no other run works here", folder, error.strerror)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:

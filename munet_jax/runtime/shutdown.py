@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ Flag = TypeVar("Flag", bound="StopFlag")
 
 
 class StopFlag:
-    """A context in which the named signals only raise a flag."""
+    """A context in which the named signals only raise a flag; outside the main thread, which alone hears them, nothing does."""
 
     def __init__(self, *signals: signal.Signals) -> None:
         """Nothing has come yet."""
@@ -20,7 +21,8 @@ class StopFlag:
 
     def __enter__(self: Flag) -> Flag:
         """Listen."""
-        self._before = {number: signal.signal(number, self._listen) for number in self._signals}
+        heard = self._signals if threading.current_thread() is threading.main_thread() else ()
+        self._before = {number: signal.signal(number, self._listen) for number in heard}
         return self
 
     def __exit__(

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
 from munet_jax.evaluation.pictures import draw_pictures
-from munet_jax.evaluation.protocols import YOUTUBE_VOS, Protocol
-from munet_jax.evaluation.run import protocol_of, read_masks, score_masks
+from munet_jax.evaluation.protocols import YOUTUBE_VOS, Protocol, protocol_of
+from munet_jax.evaluation.run import read_masks, score_masks
 from munet_jax.evaluation.scoring import summarise
 from munet_jax.evaluation.split import MASKS, segment_video
 from munet_jax.inference.segmenter import VideoSegmenter

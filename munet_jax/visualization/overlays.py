@@ -24,6 +24,7 @@ STRIP_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Where in a video the frames of a strip are."""
 
 _MARGIN = 6
+_LONGEST_SHOWING = 65_535  # of a GIF's frame, in hundredths of a second
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 
 
@@ -151,7 +152,8 @@ def save_gif(path: Path, frames: Iterable[Picture], frames_per_second: float | i
     """Write frames as a GIF that repeats for ever; the file appears whole or not at all.
 
     GIF counts time in hundredths of a second, so the speed is rounded to the nearest it can show (never above 50 frames
-    per second, which viewers slow down). A frame equal to the one before is kept as a longer showing of that one.
+    per second, which viewers slow down, nor below one frame in 655 seconds). A frame equal to the one before is kept as a
+    longer showing of that one.
 
     Args:
       path: the file to write.
@@ -167,7 +169,7 @@ def save_gif(path: Path, frames: Iterable[Picture], frames_per_second: float | i
     first = next(pictures, None)
     if first is None:
         raise InputError(f"no frames for {path}")
-    milliseconds = 10 * max(2, round(100 / frames_per_second))
+    milliseconds = 10 * min(max(2, round(100 / frames_per_second)), _LONGEST_SHOWING)
     with atomic_path(path) as temporary:
         first.save(temporary, format="GIF", save_all=True, append_images=pictures, duration=milliseconds, loop=0)
 

@@ -163,7 +163,7 @@ def test_check_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["check-masks", str(masks), "--frames", str(frames)]) == 1
     errors = capsys.readouterr().err
     for expected in (
-        "dog/00003.png: label map 32 x 24, frame 64 x 48",
+        "dog/00003.png: the label map is 32 x 24, but its frame is 64 x 48 (width x height): it is 0.5 times as large",
         "dog: label maps of different sizes",
         "dog/00009.png: there is no frame of this name",
         "dog: frame 9 follows frame 5: 3 frames are missing",

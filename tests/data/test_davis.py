@@ -107,7 +107,7 @@ def _empty(path: str):  # noqa: ANN202
         (_list("c:\\cat\n"), {}, "does not name a video folder"),
         (_list("/JPEGImages/480p/../00000.jpg x\n"), {}, "does not name a video folder"),
         (_list("\n \n"), {}, "lists no video"),
-        (lambda tree: (tree / "ImageSets/2017/train.txt").write_bytes(b"\xff\xfe"), {}, "cannot be read as text"),
+        (lambda tree: (tree / "ImageSets/2017/train.txt").write_bytes(b"\xff\x80"), {}, "cannot be read as text"),
         (_empty("JPEGImages/480p/dog"), {}, "480p/dog: holds no frames"),
         (_empty("Annotations/480p/dog"), {}, "480p/dog: holds no label map"),
         (_remove("Annotations/480p/dog"), {}, "480p/dog: holds no label map"),

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PILImage
+from PIL import ImageOps
 
-from munet_jax.data.images import image_size, list_images, natural_key, read_image
+from munet_jax.data.images import exif_orientation, image_size, list_images, natural_key, read_image
 from munet_jax.data.masks import davis_palette, read_mask, write_mask
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
@@ -252,11 +253,19 @@ def test_frames_of_all_kinds_are_rgb(tmp_path: Path) -> None:
         read_image(_save(tmp_path / "wide.png", LABELS.astype(np.uint16)))
 
 
-def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", range(10))
+def test_frames_are_turned_as_viewers_show_them(tmp_path: Path, orientation: int) -> None:
     exif = PILImage.Exif()
-    exif[0x0112] = 6
-    path = _save(tmp_path / "turned.jpg", davis_palette()[LABELS], exif=exif)
-    assert read_image(path).shape == (*LABELS.shape, 3)
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 9, 3), dtype=np.uint8)
+    path = _save(tmp_path / "turned.png", pixels, exif=exif)
+    with PILImage.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(read_image(path), expected)
+    np.testing.assert_array_equal(read_image(path, upright=False), pixels)
+    assert image_size(path) == expected.shape[:2]
+    assert image_size(path, upright=False) == (6, 9)
+    assert exif_orientation(path) == (orientation if 1 <= orientation <= 8 else 1)
 
 
 def test_listing(tmp_path: Path) -> None:

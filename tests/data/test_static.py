@@ -108,7 +108,7 @@ BREAKS = {
 UNREADABLE = {
     "size": (_small_mask, r"0001.png: the label map is 30 x 20, but its frame .*0001.jpg is 64 x 48"),
     "anti-aliased": (_anti_aliased, "0001.png: 256 distinct grey values"),
-    "cut off": (lambda i, m: (m / "0001.png").write_bytes((m / "0001.png").read_bytes()[:60]), "0001.png: cannot be read"),
+    "cut off": (lambda i, m: (m / "0001.png").write_bytes((m / "0001.png").read_bytes()[:60]), "0001.png: is damaged or cut"),
 }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from munet_jax.data.clips import ClipSource
 from munet_jax.data.sampling import ClipIndex
 from munet_jax.data.sources import create_source
 from munet_jax.data.youtube_vos import YouTubeVosSource
+from munet_jax.evaluation.given import GivenObjects
 from munet_jax.evaluation.protocols import YOUTUBE_VOS
-from munet_jax.evaluation.split import GivenObjects
 from munet_jax.runtime.errors import InputError
 from tests.data.trees import make_youtube_vos
 from tests.shared_data import shared

@@ -129,7 +129,7 @@ def _wide(path: Path) -> None:
         (lambda r: shutil.rmtree(r / "dog"), r"results/dog: there is no such folder; the sequence has no results"),
         (lambda r: (r / "dog/00001.png").unlink(), r"results/dog/00001.png: there is no such file"),
         (lambda r: (r / "dog/00001.png").rename(r / "dog/1.png"), r"results/dog/00001.png: there is no such file"),
-        (lambda r: _resize(r / "cat/00002.png"), r"00002.png: the segmentation is 40 x 16 pixels but its annotation is 40 x 32"),
+        (lambda r: _resize(r / "cat/00002.png"), r"00002.png: the segmentation is 40 x 16, but its annotation is 40 x 32"),
         (lambda r: _rgb(r / "cat/00002.png"), r"cat/00002.png: \d+ distinct colours"),
         (lambda r: _cut(r / "cat/00002.png"), r"cat/00002.png: .*(damaged|not an image)"),
         (lambda r: _wide(r / "cat/00002.png"), r"cat/00002.png: has 16-bit"),

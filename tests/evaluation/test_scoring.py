@@ -154,7 +154,7 @@ def test_frames_are_streamed():
 def test_wrong_sizes_name_the_frame():
     segmentations = [labels(4), labels(4), labels(4, shape=(16, 20)), labels(4), labels(4)]
     with pytest.raises(
-        InputError, match="frame 00002: the segmentation is 20 x 16 pixels but its annotation is 40 x 32"
+        InputError, match="frame 00002: the segmentation is 20 x 16, but its annotation is 40 x 32 .*0.5 times as large"
     ):
         score_sequence([labels(4)] * 5, segmentations, NAMES)
 

@@ -18,8 +18,9 @@ from configs import testing
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.sources import create_source
 from munet_jax.evaluation import run
+from munet_jax.evaluation.given import GivenObjects
 from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
-from munet_jax.evaluation.split import DONE, MASKS, GivenObjects, Timing, segment_split, speed
+from munet_jax.evaluation.split import DONE, MASKS, Timing, segment_split, speed
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
 from munet_jax.runtime.atomic_files import exclusive

@@ -13,7 +13,8 @@ from munet_jax.data.masks import read_mask
 from munet_jax.data.video_files import VideoFile
 from munet_jax.inference import propagate
 from munet_jax.inference.files import job
-from munet_jax.inference.files.inputs import open_input, read_annotations
+from munet_jax.inference.files.given_masks import read_annotations
+from munet_jax.inference.files.inputs import open_input
 from munet_jax.inference.files.results import run_lengths
 from munet_jax.runtime.errors import InputError
 from tests.inference.segmenting import Create, masks_of, segment
@@ -81,7 +82,8 @@ def test_a_video_file_gives_the_masks_of_its_frames(segmenter: Create, tree: Pat
 @pytest.mark.parametrize("source", ["frames", "clip.mp4"])
 def test_other_directions(segmenter: Create, tree: Path, tmp_path: Path, direction: str, source: str) -> None:
     mask = tree / ("double.png" if source == "clip.mp4" else "first.png")
-    given = ["=".join(["5", str(mask)])] if direction == "both" else [str(mask)]
+    annotated_frame = "5" if source == "clip.mp4" else "shot 6"
+    given = ["=".join([annotated_frame, str(mask)])] if direction == "both" else [str(mask)]
     segment(segmenter, tree, tmp_path / "out", *given, source=source, direction=direction, overlays=("gif",))
     opened = open_input(str(tree / source))
     frames = [opened[index] for index in range(12)] if source == "frames" else list(opened)
@@ -97,9 +99,13 @@ def test_other_directions(segmenter: Create, tree: Path, tmp_path: Path, directi
 def test_masks_are_given_by_number_or_name(tree: Path) -> None:
     frames = open_input(str(tree / "frames"))
     later = str(tree / "later.png")
-    assert list(read_annotations([str(tree / "first.png"), f"3={later}", f"shot 12={later}"], frames, 0)) == [0, 3, 11]
+    assert list(read_annotations([str(tree / "first.png"), f"shot 4={later}", f"shot 12={later}"], frames, 0)) == [
+        0,
+        3,
+        11,
+    ]
     for text, reason in (
-        (f"12={later}", "no frame '12'; frames are called shot 1 to"),
+        (f"13={later}", "no frame '13'; frames are called shot 1 to"),
         (f"0={later}", "has a mask already"),
     ):
         with pytest.raises(InputError, match=reason):

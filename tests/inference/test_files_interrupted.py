@@ -26,7 +26,7 @@ pytest.importorskip("av")
 def test_a_run_that_is_stopped_goes_on_and_gives_the_same_files(
     segmenter: Create, tree: Path, tmp_path: Path, direction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    masks = (str(tree / "first.png"), f"7={tree / 'later.png'}")
+    masks = (str(tree / "first.png"), f"shot 8={tree / 'later.png'}")
     segment(segmenter, tree, tmp_path / "whole", *masks, direction=direction, overlays=("gif",))
     written = job.Job._write
     stops = iter([3, 9, 14])
@@ -133,7 +133,7 @@ def test_overwriting_removes_nothing_before_everything_else_is_right(
     segment(segmenter, tree, out, overlays=())
     corrected = out / "masks" / "shot 4.png"
     with pytest.raises(InputError, match="is one of the results that --overwrite would remove; copy it"):
-        segment(segmenter, tree, out, "first.png", f"3={corrected}", existing="overwrite")
+        segment(segmenter, tree, out, "first.png", f"shot 4={corrected}", existing="overwrite")
     with pytest.raises(InputError, match="no such file"):
         segment(segmenter, tree, out, "nothing.png", existing="overwrite")
     assert len(masks_of(out)) == 12
@@ -172,7 +172,7 @@ def test_a_full_disk_leaves_what_was_written(
         write_mask(path, labels)
 
     monkeypatch.setattr(results, "write_mask", write)
-    with pytest.raises(InputError, match="no space left; what was written stays readable.*--continue"):
+    with pytest.raises(InputError, match=r"\(no space left\); what was written stays readable.*--continue"):
         segment(segmenter, tree, tmp_path / "out", overlays=(), save_every=0)
     assert len(masks_of(tmp_path / "out")) == 4
     monkeypatch.undo()

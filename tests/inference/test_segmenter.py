@@ -76,7 +76,8 @@ def test_pixels_marked_as_not_known_keep_the_prediction(segmenter: Create, video
     for stream in (plain, marked):
         stream.step(frames[0], labels[0])
     expected = plain.step(frames[1]).labels
-    np.testing.assert_array_equal(marked.step(frames[1], np.full_like(labels[1], 255)).labels, expected)
+    unknown = np.full_like(labels[1], 255)
+    np.testing.assert_array_equal(marked.step(frames[1], unknown, marked.object_ids).labels, expected)
 
 
 def test_room_for_more_objects_changes_nothing(segmenter: Create, video: Any) -> None:
@@ -158,9 +159,9 @@ def test_bad_input_says_what_is_wrong(segmenter: Create, video: Any) -> None:
         stream.step(frames[0])
     with pytest.raises(InputError, match="no object"):
         stream.step(frames[0], np.zeros_like(labels[0]))
-    with pytest.raises(InputError, match=r"mask is 72 x 40 but its frame is 72 x 56"):
+    with pytest.raises(InputError, match="mask is 72 x 40, but its frame is 72 x 56"):
         stream.step(frames[0], labels[0][:40])
-    with pytest.raises(InputError, match=r"2 objects and inference.max_objects is 1"):
+    with pytest.raises(InputError, match=r"2 objects, and config.inference.max_objects is 1; raise it to 2"):
         stream.step(frames[0], labels[0])
     with pytest.raises(InputError, match=r"RGB"):
         stream.step(frames[0][..., 0], labels[0])

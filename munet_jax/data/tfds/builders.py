@@ -26,6 +26,7 @@ from munet_jax.data.clips import ClipSource
 from munet_jax.data.coco import CocoSource
 from munet_jax.data.davis import YEARS, DavisSource, list_splits
 from munet_jax.data.folder import FolderSource
+from munet_jax.data.images import exif_orientation
 from munet_jax.data.static import LAYOUTS, StaticSource
 from munet_jax.data.youtube_vos import FRAMES, YouTubeVosSource
 from munet_jax.runtime.errors import InputError
@@ -79,7 +80,6 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
             video = source.video(index)
             annotated = set(video.annotated)
             for frame, name in enumerate(video.frame_names):
-                source.frame(index, frame)  # a file that cannot be read must not be prepared
                 known = frame in annotated
                 labels = source.labels(index, frame) if known else np.zeros((1, 1), np.uint8)
                 yield (
@@ -87,7 +87,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
                     {
                         "video": video.name,
                         "frame": name,
-                        "image": io.BytesIO(source.frame_file(index, frame).read_bytes()),
+                        "image": encoded_frame(source, index, frame),
                         "labels": encode_labels(labels),
                         "annotated": known,
                     },
@@ -163,9 +163,24 @@ def describe(source: ClipSource, index: int) -> dict[str, Any]:
     }
 
 
+def encoded_frame(source: FileSource, index: int, frame: int) -> io.BytesIO:
+    """A frame's file; of one with an EXIF orientation, which not all sources follow, what the source gives, as PNG.
+
+    Raises:
+      InputError: a file that cannot be read, which must not be prepared.
+    """
+    picture, path = source.frame(index, frame), source.frame_file(index, frame)
+    return io.BytesIO(path.read_bytes()) if exif_orientation(path) == 1 else encode_png(picture)
+
+
 def encode_labels(labels: np.ndarray) -> io.BytesIO:
     """A label map as the bytes of an 8-bit grey PNG."""
+    return encode_png(labels)
+
+
+def encode_png(pixels: np.ndarray) -> io.BytesIO:
+    """An image [h, w] or [h, w, 3] as the bytes of a PNG."""
     content = io.BytesIO()
-    PILImage.fromarray(labels).save(content, format="PNG")
+    PILImage.fromarray(pixels).save(content, format="PNG")
     content.seek(0)
     return content

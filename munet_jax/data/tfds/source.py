@@ -34,6 +34,7 @@ class PreparedSource:
         """
         self.name = name or f"{dataset}-{split}"
         self._where = f"{data_dir}/{dataset}"
+        self.objects_appear_later = dataset.startswith("munet_folder/")
         builder = open_builder(Path(data_dir), dataset)
         described = read_metadata(builder).get(VIDEOS)
         if described is None:

@@ -1,24 +1,36 @@
-"""What `munet segment` takes: a video file, a folder of frames or a pattern; and the label maps of some frames."""
+"""What `munet segment` takes as its video: a file, a folder of frames or a pattern."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import logging
+import os
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 from PIL import Image as PILImage
 
-from munet_jax.array_types import Image, LabelMap
-from munet_jax.data.images import FRAME_SUFFIXES, describe_size, image_size, list_images, natural_key, read_image
-from munet_jax.data.masks import IGNORE, read_mask
+from munet_jax.array_types import Image
+from munet_jax.data.images import (
+    FRAME_SUFFIXES,
+    exif_orientation,
+    image_size,
+    list_images,
+    natural_key,
+    odd_names,
+    read_image,
+)
+from munet_jax.data.sizes import Size, sizes_of_image
 from munet_jax.data.video_files import REPAIR, VideoFile
 from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.clutter import is_in_clutter
+from munet_jax.runtime.content import checksum
 from munet_jax.runtime.errors import InputError
 
 FRAME_RATE = 12.0  # of frames that come without one
-LAST = -1  # stands for the last frame of a video whose length is not known yet
+LOG = logging.getLogger("munet_jax")
 
 
 class FrameFiles(Sequence[Any]):
@@ -45,6 +57,14 @@ class FrameFiles(Sequence[Any]):
         """(height, width) of the first frame."""
         return image_size(self.paths[0])
 
+    def other_sizes(self) -> dict[str, Size]:
+        """What else a mask may have been made of, and its size."""
+        return sizes_of_image(self.paths[0])
+
+    def checksum(self, index: int) -> int:
+        """Of a frame's name and file: what tells one frame from another under the same number."""
+        return zlib.crc32(self.paths[index].name.encode("utf-8", "surrogateescape"), checksum(self.paths[index]))
+
 
 class VideoFrames:
     """Frames of a video file, in order only."""
@@ -68,21 +88,34 @@ class VideoFrames:
             raise InputError(f"{self.video.path}: shows no frame; {REPAIR}")
         return first.shape[0], first.shape[1]
 
+    def other_sizes(self) -> dict[str, Size]:
+        """What else a mask may have been made of, and its size."""
+        return dict(self.video.other_sizes)
 
-def open_input(source: str) -> FrameFiles | VideoFrames:
+    def most_frames(self) -> int:
+        """As many frames as it can show at most; 0 where nothing says."""
+        return self.video.most_frames()
+
+    def checksum(self, index: int) -> int:
+        """Of the file: it is the same for all frames."""
+        return checksum(self.video.path)
+
+
+def open_input(source: str, masks: Collection[Path] = ()) -> FrameFiles | VideoFrames:
     """The frames of a video file, of a folder or of a pattern such as 'shots/*.png' in natural order.
+
+    Args:
+      source: the name of a file or folder, or a pattern.
+      masks: files that are no frames, wherever they lie.
 
     Raises:
       InputError: nothing there, or nothing that can be read.
     """
     path = Path(source)
     if path.is_dir():
-        found = list(list_images(path).values())
-        if not found:
-            raise InputError(f"{path}: holds no frames ({', '.join(FRAME_SUFFIXES)}); name the folder that does")
-        return FrameFiles(found)
+        return _frame_files(list(list_images(path).values()) if not masks else _without(path, masks), source)
     if not path.exists() and glob.has_magic(source):
-        return FrameFiles(_matching(source))
+        return _frame_files(_matching(source, masks), source)
     if not path.exists():
         raise InputError(f"{path}: there is no such video, folder or pattern; check the name")
     if path.suffix.lower() in FRAME_SUFFIXES:
@@ -90,9 +123,48 @@ def open_input(source: str) -> FrameFiles | VideoFrames:
     return VideoFrames(VideoFile(path))
 
 
-def _matching(pattern: str) -> list[Path]:
-    paths = [Path(name) for name in glob.glob(pattern)]  # noqa: PTH207 - a pattern may be absolute
-    paths = sorted((p for p in paths if p.suffix.lower() in FRAME_SUFFIXES), key=lambda p: natural_key(str(p)))
+def _frame_files(paths: list[Path], source: str) -> FrameFiles:
+    """Frames, with a word about what is strange among them."""
+    if not paths:
+        raise InputError(f"{source}: holds no frames ({', '.join(FRAME_SUFFIXES)}); name the folder that does")
+    odd = odd_names([path.stem for path in paths])
+    if odd:
+        LOG.warning(
+            "%s: %d of %d frames do not count on as the others do (%s); take them away if they are no frames",
+            source, len(odd), len(paths), ", ".join(odd[:3]) + (", ..." if len(odd) > 3 else ""),
+        )  # fmt: skip
+    orientation = exif_orientation(paths[0])
+    if orientation > 1:
+        LOG.warning(
+            "%s: frames are turned or mirrored by their EXIF orientation (%d), as viewers show them; masks must be, too",
+            source, orientation,
+        )  # fmt: skip
+    return FrameFiles(paths)
+
+
+def _without(folder: Path, masks: Collection[Path]) -> list[Path]:
+    """The frames of a folder in which masks may lie too."""
+    real = {os.path.realpath(path) for path in masks}
+    among = [path for path in folder.iterdir() if os.path.realpath(path) in real]
+    _tell_left_out(str(folder), among)
+    return list(list_images(folder, without=among).values())
+
+
+def _tell_left_out(source: str, masks: Sequence[Path]) -> None:
+    if masks:
+        names = ", ".join(sorted(path.name for path in masks))
+        LOG.warning("%s: %s, given as mask, lies among the frames and is left out of them", source, names)
+
+
+def _matching(pattern: str, masks: Collection[Path]) -> list[Path]:
+    real = {os.path.realpath(path) for path in masks}
+    found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - a pattern may be absolute
+    plain = next(depth for depth, part in enumerate(Path(pattern).parts) if glob.has_magic(part))
+    matched = [path for path in found if not is_in_clutter(PurePath(*path.parts[plain:]))]
+    images = [path for path in matched if path.suffix.lower() in FRAME_SUFFIXES]
+    frames = [path for path in images if os.path.realpath(path) not in real]
+    _tell_left_out(pattern, [path for path in images if os.path.realpath(path) in real])
+    paths = sorted(frames, key=lambda path: natural_key(str(path)))
     if not paths:
         raise InputError(f"{pattern}: matches no frames ({', '.join(FRAME_SUFFIXES)})")
     names: dict[str, Path] = {}
@@ -115,44 +187,3 @@ def unpack_video(frames: VideoFrames, folder: Path) -> FrameFiles:
             with atomic_path(paths[-1]) as temporary:
                 PILImage.fromarray(frame).save(temporary, format="PNG", compress_level=1)
     return FrameFiles(paths, frames.rate)
-
-
-def read_annotations(masks: Sequence[str], frames: FrameFiles | VideoFrames, default: int) -> dict[int, LabelMap]:
-    """Label maps by frame index.
-
-    Args:
-      masks: 'FILE', of frame `default`, or 'FRAME=FILE', where FRAME is a frame's name or its number from 0.
-      frames: the video.
-      default: a frame index, or LAST where it is not known yet which that is.
-
-    Raises:
-      InputError: no such frame, two masks of one frame, a file that is no label map, shows no object, or is not as large
-        as the first frame.
-    """
-    size = frames.size()
-    names = {frames.name(index): index for index in range(frames.frame_count)} if isinstance(frames, FrameFiles) else {}
-    annotations: dict[int, LabelMap] = {}
-    for text in masks:
-        place, file = split_mask(text)
-        index = default if not place else names.get(place, int(place) if place.isdecimal() else None)
-        if index is None or (isinstance(frames, FrameFiles) and index >= frames.frame_count):
-            last = f" to {frames.name(frames.frame_count - 1)}" if isinstance(frames, FrameFiles) else ""
-            raise InputError(f"--mask {text}: there is no frame {place!r}; frames are called {frames.name(0)}{last}")
-        if index in annotations:
-            raise InputError(f"--mask {text}: that frame has a mask already; give one for each frame")
-        labels = read_mask(file)
-        if labels.shape != size:
-            raise InputError(
-                f"{file}: is {describe_size(labels.shape)} but the frames are {describe_size(size)}; scale it "
-                "with nearest neighbour only"
-            )
-        if not np.isin(labels, (0, IGNORE), invert=True).any():
-            raise InputError(f"{file}: shows no object: every pixel is 0 (background) or 255 (not known)")
-        annotations[index] = labels
-    return annotations
-
-
-def split_mask(text: str) -> tuple[str, str]:
-    """'FRAME=FILE' -> (frame, file); without a frame, or where a file has that very name, ('', file)."""
-    place, separator, file = text.partition("=")
-    return (place, file) if separator and not Path(text).exists() else ("", text)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
 import signal
+import sys
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,37 +20,38 @@ from tqdm import tqdm
 
 from munet_jax.array_types import Image, LabelMap
 from munet_jax.data.video_files import require_av, write_video
-from munet_jax.inference.files.inputs import (
-    LAST,
-    FrameFiles,
-    VideoFrames,
-    open_input,
-    read_annotations,
-    unpack_video,
-)
+from munet_jax.inference.files.given_masks import LAST, read_annotations, require_room, split_mask
+from munet_jax.inference.files.inputs import FrameFiles, VideoFrames, open_input, unpack_video
 from munet_jax.inference.files.output_folder import (
     BACKWARD,
+    FRAMES,
     GIF,
     STATE,
     UNPACKED,
     VIDEO,
     Options,
+    check_finished,
     clean_up,
     described_run,
     open_folder,
+    write_run,
 )
-from munet_jax.inference.files.results import MASKS, OBJECTS, PROBABILITIES, Results, no_space_is_said
+from munet_jax.inference.files.results import MASKS, OBJECTS, PROBABILITIES, Results
+from munet_jax.inference.files.seen import Seen
 from munet_jax.inference.prediction import Prediction
 from munet_jax.inference.propagation import SPILLED_OUTPUTS, fuse_spilled, run_pass, spill
 from munet_jax.inference.segmenter import VideoSegmenter
-from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.atomic_files import atomic_path, exclusive
+from munet_jax.runtime.attempts import attempt
 from munet_jax.runtime.errors import InputError, Stopped
 from munet_jax.runtime.prefetch import prefetch
 from munet_jax.runtime.shutdown import StopFlag
+from munet_jax.runtime.system_errors import told_of
 from munet_jax.visualization.overlays import overlay_labels, save_gif, shrink_to_width
 
 OVERLAYS = ("video", "gif")
 GIF_FRAMES, GIF_WIDTH = 100, 480
+SLOWEST, FASTEST = 1.0, 120.0  # frames per second of overlays: of one frame a day nobody would see the second
 
 
 @dataclasses.dataclass
@@ -77,22 +82,29 @@ def segment_files(
       Stopped: SIGTERM or Ctrl-C came; `existing='continue'` goes on.
     """
     overlays = check_overlays(options.overlays)
-    frames = open_input(source)
+    frames = open_input(source, [Path(split_mask(text)[1]) for text in masks])
     backward = options.direction == "backward"
     default = 0 if not backward else frames.frame_count - 1 if isinstance(frames, FrameFiles) else LAST
     # Before anything is removed: a mask that was corrected may be one of the results.
-    annotations = read_annotations(masks, frames, default)
-    open_folder(out, options, described_run(segmenter, source, masks, annotations, options), [source, *masks])
-    if (out / OBJECTS).exists():
-        clean_up(out)
-        return None
-    if isinstance(frames, VideoFrames) and options.direction != "forward":
-        with no_space_is_said(out):
-            frames = unpack_video(frames, out / UNPACKED)
-        annotations = {index if index != LAST else len(frames) - 1: labels for index, labels in annotations.items()}
-    job = Job(segmenter, frames, annotations, out, options)
-    count, fps = job.run()
-    return {"frames": count, "fps": fps, "paths": job.finish(count, overlays)}
+    annotations = read_annotations(masks, frames, default, options.colours)
+    described = described_run(segmenter, source, frames, masks, annotations, options)
+    require_room(annotations.values(), segmenter.max_objects)
+    with contextlib.ExitStack() as stack:
+        with told_of(out, "name another folder with --out", no_space=options.no_space):
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive(out))
+        open_folder(out, options, described, [source, *masks])
+        if (out / OBJECTS).exists():
+            check_finished(out, frames)
+            clean_up(out)
+            return None
+        if isinstance(frames, VideoFrames) and options.direction != "forward":
+            with told_of(out, no_space=options.no_space):
+                frames = unpack_video(frames, out / UNPACKED)
+            annotations = {index if index != LAST else len(frames) - 1: found for index, found in annotations.items()}
+        job = Job(segmenter, frames, annotations, out, options)
+        count, fps = job.run()
+        return {"frames": count, "fps": fps, "paths": job.finish(count, overlays, described)}
 
 
 class Job:
@@ -109,7 +121,8 @@ class Job:
         """Nothing is read yet but the masks."""
         self.segmenter, self.frames, self.annotations = segmenter, frames, annotations
         self.out, self.options = out, options
-        self.results = Results(out, probabilities=options.probabilities)
+        self.results = Results(out, probabilities=options.probabilities, no_space=options.no_space)
+        self.seen = Seen(frames)
         self.passes = {"forward": ("forward",), "backward": ("backward",), "both": ("backward", "forward")}[
             options.direction
         ]
@@ -130,8 +143,8 @@ class Job:
         count = place.done
         if max(self.annotations) >= count:
             raise InputError(
-                f"a mask is given for frame {max(self.annotations)}, but the video has {count} frames; "
-                "correct its number"
+                f"a mask is given for frame {max(self.annotations)}, but the video has {count} frames; correct its number and "
+                "begin anew with --overwrite"
             )
         self._save(place)  # overlays take a while, too
         return count, worked / (time.perf_counter() - start)
@@ -146,16 +159,18 @@ class Job:
         try:
             for prediction in run_pass(self.segmenter, numbered, self.annotations, SPILLED_OUTPUTS):
                 unwritten = True
-                with no_space_is_said(self.out):
+                with told_of(self.out, no_space=self.options.no_space):
                     self._write(prediction, spilling=spilling)
                 unwritten = False
+                self.seen.add(prediction.frame_index)
                 place.done += 1
                 shown.update()
                 if stop.raised or time.monotonic() - saved > self.options.save_every:
                     self._save(place)
                     saved = time.monotonic()
                 if stop.raised:
-                    raise Stopped(f"stopped after {place.done} frames; --continue goes on from there")
+                    go_on = "; --continue goes on from there" if self.options.continues else ""
+                    raise Stopped(f"stopped after {place.done} frames{go_on}")
         except InputError as error:
             if unwritten:  # the segmenter is past this frame: an earlier state is what a run can go on from
                 raise
@@ -188,34 +203,50 @@ class Job:
     def _save(self, place: Place) -> None:
         """The state after the frames that are done."""
         state = self.segmenter.save_state() | {"number": np.array(place.number), "done": np.array(place.done)}
-        with no_space_is_said(self.out), atomic_path(self.out / STATE) as temporary:
+        state["seen"] = self.seen.pack()
+        with told_of(self.out, no_space=self.options.no_space), atomic_path(self.out / STATE) as temporary:
             np.savez(temporary, **state)  # type: ignore[arg-type]
 
     def _resume(self) -> Place:
         self.segmenter.reset()
         if not (self.out / STATE).exists():
             return Place()
-        with np.load(self.out / STATE) as state:
-            self.segmenter.load_state(state)
-            return Place(int(state["number"]), int(state["done"]))
+        try:
+            with (self.out / STATE).open("rb") as file, np.load(file) as state:
+                found = dict(state)
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(
+                f"{self.out / STATE}: the state of the run is damaged ({error}); begin anew with --overwrite"
+            ) from error
+        self.seen.resume(found["seen"], self.out)
+        self.segmenter.load_state(found)
+        return Place(int(found["number"]), int(found["done"]))
 
-    def finish(self, count: int, overlays: Sequence[str]) -> list[Path]:
-        """The list of objects and the overlays, from the masks; what was only needed on the way is removed."""
+    def finish(self, count: int, overlays: Sequence[str], described: Mapping[str, Any]) -> list[Path]:
+        """The overlays, from the masks, and the list of objects; what was only needed on the way is removed."""
         names = [self.frames.name(index) for index in range(count)]
-        described = {"direction": self.options.direction, "frame_rate": self.frames.rate}
         paths = [self.out / MASKS]
         if self.options.probabilities:
             paths.append(self.out / PROBABILITIES)
-        with no_space_is_said(self.out):
-            if "video" in overlays:
-                paths.append(self.out / VIDEO)
-                write_video(paths[-1], self._overlaid(names, 1), self.frames.rate)
-            if "gif" in overlays:
-                every = -(-count // GIF_FRAMES)
-                small = (shrink_to_width(picture, GIF_WIDTH) for picture in self._overlaid(names, every))
-                paths.append(self.out / GIF)
-                save_gif(paths[-1], small, self.frames.rate / every)
-        paths.append(self.results.finish(names, described))  # last: it says that all the rest is there
+        rate = min(max(self.frames.rate, SLOWEST), FASTEST)
+        every = -(-count // GIF_FRAMES)
+
+        def video() -> Path:
+            write_video(self.out / VIDEO, self._overlaid(names, 1), rate)
+            return self.out / VIDEO
+
+        def gif() -> Path:
+            small = (shrink_to_width(picture, GIF_WIDTH) for picture in self._overlaid(names, every))
+            save_gif(self.out / GIF, small, rate / every)
+            return self.out / GIF
+
+        for name, kind, draw in (("video", VIDEO, video), ("gif", GIF, gif)):
+            made = attempt(self.out / kind, draw, "the masks are whole") if name in overlays else None
+            paths += [made] if made is not None else []
+        with told_of(self.out, no_space=self.options.no_space):
+            write_run(self.out, {**described, FRAMES: self.seen.total})
+        told = {"direction": self.options.direction, "frame_rate": self.frames.rate}
+        paths.append(self.results.finish(count, told))  # last: it says that all the rest is there
         clean_up(self.out)
         return paths
 
@@ -236,10 +267,16 @@ def check_overlays(overlays: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def say(result: dict[str, Any] | None, out: Path) -> None:
-    """Tell the user what was made."""
+    """Tell the user what was made; who does not listen any more has it all the same."""
+    with contextlib.suppress(OSError):
+        for line in _lines(result, out):
+            print(line)
+        sys.stdout.flush()
+
+
+def _lines(result: dict[str, Any] | None, out: Path) -> Iterator[str]:
     if result is None:
-        print(f"{out}: was finished already; --overwrite makes it anew")
+        yield f"{out}: was finished already; --overwrite makes it anew"
         return
-    print(f"{result['frames']} frames, {result['fps']:.1f} frames per second with files and compilation")
-    for path in result["paths"]:
-        print(f"written:  {path}")
+    yield f"{result['frames']} frames, {result['fps']:.1f} frames per second with files and compilation"
+    yield from (f"written:  {path}" for path in result["paths"])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from munet_jax.array_types import BinaryMask
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.inference.prediction import Prediction
 from munet_jax.runtime.atomic_files import atomic_path
-from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.system_errors import told_of
 
 MASKS, PROBABILITIES, OBJECTS = "masks", "probabilities", "objects.json"
 ROWS = ".frames"  # one JSON file a frame, so that a run which is cut off loses none
@@ -29,23 +26,27 @@ class Results:
     object its area, box, confidence and mask.
     """
 
-    def __init__(self, folder: Path, *, probabilities: bool) -> None:
-        """Nothing is written yet."""
-        self.folder, self.probabilities = folder, probabilities
+    def __init__(self, folder: Path, *, probabilities: bool, no_space: str = "") -> None:
+        """Nothing is written yet; `no_space` is what to do about a full disk."""
+        self.folder, self.probabilities, self.no_space = folder, probabilities, no_space
         self.rows = folder / ROWS
 
     def add(self, name: str, prediction: Prediction) -> None:
         """Write one frame's; the prediction has its probabilities."""
         assert prediction.probabilities is not None
-        with no_space_is_said(self.folder):
+        with told_of(self.folder, no_space=self.no_space):
             if self.probabilities:
                 for channel, identity in enumerate(prediction.object_ids, start=1):
                     grey = np.round(prediction.probabilities[..., channel] * 255).astype(np.uint8)
                     self._write_grey(self.folder / PROBABILITIES / str(identity) / f"{name}.png", grey)
             self.rows.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self.rows / f"{name}.json") as temporary:
+            with atomic_path(self.row(prediction.frame_index)) as temporary:
                 temporary.write_text(json.dumps(describe_frame(name, prediction), separators=(",", ":")))
             write_mask(self.mask(name), prediction.labels)
+
+    def row(self, index: int) -> Path:
+        """Where a frame's part of objects.json waits; its name may be as long as names can be, so it is called by its number."""
+        return self.rows / f"{index}.json"
 
     def mask(self, name: str) -> Path:
         """Where a frame's label map is."""
@@ -55,13 +56,13 @@ class Results:
         """A frame's label map."""
         return read_mask(self.mask(name))
 
-    def finish(self, names: list[str], described: dict[str, Any]) -> Path:
+    def finish(self, count: int, described: dict[str, Any]) -> Path:
         """Put the frames' rows into objects.json, one at a time."""
         path = self.folder / OBJECTS
-        with no_space_is_said(self.folder), atomic_path(path) as temporary, temporary.open("w") as file:
+        with told_of(self.folder, no_space=self.no_space), atomic_path(path) as temporary, temporary.open("w") as file:
             file.write(json.dumps(described)[:-1] + ', "frames": [')
-            for number, name in enumerate(names):
-                file.write(("," if number else "") + "\n" + (self.rows / f"{name}.json").read_text())
+            for number in range(count):
+                file.write(("," if number else "") + "\n" + self.row(number).read_text())
             file.write("\n]}\n")
         return path
 
@@ -107,16 +108,3 @@ def run_lengths(mask: BinaryMask) -> dict[str, list[int]]:
     counts = np.diff(np.concatenate([[0], edges, [flat.size]]))
     first = [0] if flat[0] else []
     return {"size": list(mask.shape), "counts": [*first, *counts.tolist()]}
-
-
-@contextlib.contextmanager
-def no_space_is_said(folder: Path) -> Iterator[None]:
-    """A full disk as bad input: what was written is whole, since files are renamed when they are."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"{folder}: no space left; what was written stays readable, free some and go on with --continue"
-        ) from error
