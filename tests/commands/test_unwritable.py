@@ -86,7 +86,7 @@ def test_places_where_nothing_can_be_made(
 
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
 def test_scripts_where_nothing_can_be_made(script: str, tmp_path: Path, made: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
     command = [sys.executable, script, "--config", TESTING, "--workdir", NOWHERE]
     command += ["--weights", str(made / "w.safetensors")] if script == "evaluate.py" else []
     result = subprocess.run(
