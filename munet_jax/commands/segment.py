@@ -79,8 +79,8 @@ def add_weights(command: argparse.ArgumentParser) -> None:
     """The option of all commands that use a trained network."""
     command.add_argument(
         "--weights", default="lite",
-        help="'lite', which comes with the package, a file of munet export-weights or munet convert, or the folder of a training run (default: "
-        "lite)",
+        help="'lite', which comes with the package, a file of munet export-weights or munet convert, or the folder of a training "
+        "run (default: lite)",
     )  # fmt: skip
 
 
