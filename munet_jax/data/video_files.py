@@ -58,17 +58,22 @@ class VideoFile:
             # Samples that the index promises and that lie beyond the end of the file.
             self._missing = sum(entry.pos + entry.size > size for entry in stream.index_entries)
             stretched = stretched_size(stream)
-            others = [other for other in container.streams.video if other is not stream and not is_picture(other)]
+            # Read while the file is open: afterwards a stream's fields are somebody else's memory.
+            taken, width, height = stream.index, stream.width, stream.height
+            others = [
+                f"{other.index} ({other.width} x {other.height})"
+                for other in container.streams.video
+                if other is not stream and not is_picture(other)
+            ]
         if stretched is not None:
             LOG.warning(
                 "%s: its pixels are no squares; players stretch its %d x %d to %d x %d, but masks are of the frames as they are",
-                path, stream.width, stream.height, stretched[1], stretched[0],
+                path, width, height, stretched[1], stretched[0],
             )  # fmt: skip
         if others:
             LOG.warning(
                 "%s: holds %d videos; stream %d (%d x %d) is taken, not %s",
-                path, 1 + len(others), stream.index, stream.width, stream.height,
-                ", ".join(f"{other.index} ({other.width} x {other.height})" for other in others),
+                path, 1 + len(others), taken, width, height, ", ".join(others),
             )  # fmt: skip
 
     def __iter__(self) -> Iterator[Image]:

@@ -9,6 +9,7 @@ import itertools
 import signal
 import sys
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +53,8 @@ from munet_jax.visualization.overlays import overlay_labels, save_gif, shrink_to
 OVERLAYS = ("video", "gif")
 GIF_FRAMES, GIF_WIDTH = 100, 480
 SLOWEST, FASTEST = 1.0, 120.0  # frames per second of overlays: of one frame a day nobody would see the second
+# What `np.load` raises of a damaged file; it hands headers to Python's own tokenizer, which has an error of its own.
+DAMAGED = (OSError, ValueError, EOFError, KeyError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass
@@ -214,7 +217,17 @@ class Job:
         try:
             with (self.out / STATE).open("rb") as file, np.load(file) as state:
                 found = dict(state)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        # NumPy hands a damaged header to Python's own tokenizer, which has an error of its own.
+        except (
+            OSError,
+            ValueError,
+            EOFError,
+            KeyError,
+            SyntaxError,
+            tokenize.TokenError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise InputError(
                 f"{self.out / STATE}: the state of the run is damaged ({error}); begin anew with --overwrite"
             ) from error
