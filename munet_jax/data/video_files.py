@@ -111,6 +111,11 @@ class VideoFile:
         return f"{self.path}: breaks after {given} frames ({reason}); {REPAIR}"
 
 
+def lenient_titles(av: Any) -> dict[str, str]:
+    """What lets PyAV open a file whose titles are not UTF-8: an option up to version 18; from 19 on that is no error."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """A file's container and its video, which can be decoded."""
@@ -118,7 +123,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; check the folder and the name")
     try:
-        container = av.open(str(path), metadata_errors="replace")  # titles need not be UTF-8
+        container = av.open(str(path), **lenient_titles(av))
     except av.FFmpegError as error:
         if isinstance(error, PermissionError):
             raise InputError(f"{path}: {cannot_read(error)}") from error
