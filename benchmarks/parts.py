@@ -112,7 +112,7 @@ def start_seconds(repeats: int) -> dict[str, float]:
     programs = {
         "import munet_jax": ["-c", "import munet_jax"],
         "import munet_jax.inference": ["-c", "import munet_jax.inference"],
-        "munet --help": ["-m", "munet_jax.commands.cli", "--help"],
+        "munet --help": ["-m", "munet_jax.cli", "--help"],
     }
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(repeats):

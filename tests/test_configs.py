@@ -123,9 +123,7 @@ def test_choices_are_what_the_code_has() -> None:
 
 
 def test_configs_and_command_lines_load_without_jax() -> None:
-    program = (
-        "import sys, configs.lite, munet_jax.commands.cli as cli; configs.lite.get_config(); cli.create_parser(); "
-    )
+    program = "import sys, configs.lite, munet_jax.cli as cli; configs.lite.get_config(); cli.create_parser(); "
     program += "print([name for name in ('jax', 'flax', 'grain') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from configs import quickstart
-from munet_jax.commands.cli import main as munet
+from munet_jax.cli import main as munet
 from munet_jax.commands.scripts import exit_code_of
 from munet_jax.data.masks import write_mask
 from munet_jax.data.sources import create_source

@@ -13,7 +13,7 @@ from configs.testing import get_config
 from munet_jax.checkpoints.orbax_manager import Checkpoints
 from munet_jax.checkpoints.restore import start_variables
 from munet_jax.checkpoints.runs import CONFIG_FILE, trained_variables
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.models import create_model
 from munet_jax.runtime.errors import InputError
 from munet_jax.training.step import TrainState, abstract_batch, create_state

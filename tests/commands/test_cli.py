@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.masks import write_mask
 from tests.data.test_static import make_coco, make_static
 from tests.data.trees import coloured, label_map, make_davis, make_youtube_vos

@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 
 import munet_jax
 from munet_jax.checkpoints.weight_file import SHIPPED, find_weights
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.commands.demonstration import CLIP, clip_scores
 from munet_jax.data.masks import read_mask
 from munet_jax.data.synthetic.videos import SyntheticSource

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from munet_jax.cli import create_parser, main
 from munet_jax.commands import segment
-from munet_jax.commands.cli import create_parser, main
 from munet_jax.inference.options import default_options
 from munet_jax.runtime.fields import take_arguments
 

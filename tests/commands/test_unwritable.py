@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from configs import testing
 from munet_jax.checkpoints.weight_file import write_weights
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.convert.tensor_files import write_safetensors
 from munet_jax.data.masks import write_mask
 from tests.data.test_static import make_static
@@ -107,7 +107,7 @@ def test_a_full_disk_under_standard_output(made: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "munet_jax.commands.cli",
+        "munet_jax.cli",
         *commands(made, str(made / "told"))["segment"],
         "--overlay",
     ]

@@ -13,7 +13,7 @@ import pytest
 import munet_jax
 from munet_jax.checkpoints.from_pytorch import convert
 from munet_jax.checkpoints.weight_file import read_origin
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.runtime.errors import InputError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[convert]'")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.convert.efficientnet import efficientnet_lite0_from_pytorch
 from munet_jax.models.efficientnet import EfficientNetLite0

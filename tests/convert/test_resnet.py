@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.convert import resnet50_from_pytorch, resnet50_to_pytorch, resnet_from_pytorch
 from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.convert.pytorch_files import read_state_dict

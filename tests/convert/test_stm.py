@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 import munet_jax
 from configs import common
 from munet_jax.checkpoints.weight_file import read_origin
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.convert.pytorch_files import read_state_dict
 from munet_jax.convert.stm import stm_entries
 from munet_jax.inference.segmenter import VideoSegmenter
@@ -200,7 +200,7 @@ def test_half_precision_becomes_f32(network: TorchSTM, tmp_path: Path) -> None:
 
 MEASURE = """
 import sys
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 code = main(sys.argv[1:])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
 print("jax" in sys.modules, code, 1024 * int(peak))

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from munet_jax.checkpoints.from_pytorch import convert, convert_back
 from munet_jax.checkpoints.weight_file import read_weights, write_weights
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.runtime.errors import InputError
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[convert]'")

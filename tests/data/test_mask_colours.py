@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.mask_colours import read_colour_map
 from munet_jax.data.masks import davis_palette, read_mask, write_mask
 from munet_jax.runtime.errors import InputError

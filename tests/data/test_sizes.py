@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.folder import FolderSource
 from munet_jax.data.masks import write_mask
 from munet_jax.data.sizes import explain_size

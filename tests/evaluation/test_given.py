@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 
 from configs import testing
 from munet_jax.checkpoints.weight_file import write_weights
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.folder import FolderSource
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.evaluation import run

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.masks import write_mask
 from tests.shared_data import shared
 
@@ -373,7 +373,7 @@ class Nothing:
         if name.split(".")[0] in ("jax", "jaxlib", "flax", "optax", "orbax", "grain", "tensorflow_datasets"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Nothing())
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image as PILImage
 
 from configs import common
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.masks import write_mask
 from munet_jax.evaluation.submission import Layout, layout_of, verify_submission, write_submission
 from munet_jax.runtime.errors import InputError

@@ -12,7 +12,7 @@ import pytest
 from jax import export
 
 from munet_jax.checkpoints.weight_file import write_weights
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.inference import VideoSegmenter
 from munet_jax.inference.export import PLATFORMS, export_step
 from munet_jax.runtime.errors import InputError

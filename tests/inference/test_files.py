@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.masks import read_mask
 from munet_jax.data.video_files import VideoFile
 from munet_jax.inference import propagate

@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.masks import write_mask
 from munet_jax.data.video_files import VideoFile
 from munet_jax.inference.files import job
@@ -104,7 +104,7 @@ def command(tree: Path, out: str, *more: str) -> list[str]:
 def test_terminals_without_unicode(tree: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     out = tmp_path / "ü"
-    program = [sys.executable, "-m", "munet_jax.commands.cli", *command(tree, str(out))]
+    program = [sys.executable, "-m", "munet_jax.cli", *command(tree, str(out))]
     result = subprocess.run(program, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
     assert f"written:  {tmp_path}/\\xfc/objects.json" in result.stdout

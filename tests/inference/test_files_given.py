@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.video_files import VideoFile, write_video
 from munet_jax.inference.files import job

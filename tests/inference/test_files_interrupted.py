@@ -68,7 +68,7 @@ def test_a_run_that_is_killed_goes_on_and_gives_the_same_files(tree: Path, tmp_p
         program = [
             sys.executable,
             "-m",
-            "munet_jax.commands.cli",
+            "munet_jax.cli",
             "segment",
             str(tree / "frames"),
             "--mask",

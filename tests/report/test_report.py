@@ -18,7 +18,7 @@ pytest.importorskip("jinja2")
 
 from configs import testing
 from munet_jax.checkpoints.weight_file import write_weights
-from munet_jax.commands.cli import main
+from munet_jax.cli import main
 from munet_jax.commands.report import read_attributes
 from munet_jax.data.masks import read_mask, write_mask
 from munet_jax.data.trees import some_labelled
