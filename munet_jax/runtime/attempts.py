@@ -20,8 +20,6 @@ def attempt(what: object, action: Callable[[], T], kept: str) -> T | None:
     """
     try:
         return action()
-    except (
-        Exception
-    ) as error:  # of an encoder or an image library, for sizes, names or rates, or of a disk that is full
+    except Exception as error:  # of an encoder or an image library, or of a disk that is full
         LOG.warning("%s: cannot be made (%s); %s", what, " ".join(str(error).split()) or type(error).__name__, kept)
         return None

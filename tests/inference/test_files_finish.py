@@ -141,3 +141,15 @@ def test_places_that_cannot_be_written_to(
     assert len(lines) == 1
     assert lines[0].startswith(f"error: {out}: cannot be written to (")
     assert "name another folder with --out" in lines[0]
+
+
+def test_a_full_disk_at_the_last_save_of_the_state_costs_no_list_of_objects(
+    segmenter: Create, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job.Job, "_save", full)
+    result = segment(segmenter, tree, tmp_path / "out", overlays=())
+    assert result["frames"] == 12
+    assert (tmp_path / "out" / "objects.json").exists()

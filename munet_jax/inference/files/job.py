@@ -149,7 +149,7 @@ class Job:
                 f"a mask is given for frame {max(self.annotations)}, but the video has {count} frames; correct its number and "
                 "begin anew with --overwrite"
             )
-        self._save(place)  # overlays take a while, too
+        attempt(self.out / STATE, lambda: self._save(place), "the masks are whole")  # overlays take a while, too
         return count, worked / (time.perf_counter() - start)
 
     def _pass(self, place: Place, stop: StopFlag) -> int:
