@@ -20,7 +20,7 @@ from munet_jax.models.options import TABLE_1
 # Inside the norm: the gradient of x / |x| at 0 would be NaN.
 NORM_EPSILON = 1e-8
 
-# Numbers of `all_pairs`' largest intermediate (0.27 GB of f32) up to which it is used: 2 to 4 times faster than `window_rows`.
+# Numbers of `all_pairs`' largest intermediate (0.27 GB of f32) up to which it is used instead of `window_rows`.
 ALL_PAIRS_LIMIT = 2**26
 # GPUs and TPUs would round the factors of a product to 10 or 7 bits: the flat softargmin says less than that loses.
 HIGHEST = jax.lax.Precision.HIGHEST
