@@ -42,6 +42,7 @@ class Company:
         self._seen = dict.fromkeys(self._others, ("", time.monotonic()))
         self._left = threading.Event()
         self._ended = threading.Lock()
+        self._code: int | None = None  # that this process ends with, once it failed
 
     def watch(self) -> None:
         """Give signs of life, and end this process when another one is missing or failed; in a thread, until `leave`."""
@@ -52,23 +53,36 @@ class Company:
         while not self._left.wait(POLL_SECONDS):
             beat += 1
             try:
-                self._say("alive", str(beat))
+                self._say(f"alive/{self._number}", str(beat))
                 said = self._read()
             except jax.errors.JaxRuntimeError:  # process 0 is gone: jax is about to abort (`ended_by_jax`)
                 said = {}
+            now = time.monotonic()
             for other in self._others:
                 if f"failed/{other}" in said:
-                    self._say("heard", "yes")
-                    self.end(f"process {other} of {self._count} ended: {said[f'failed/{other}']}")
+                    self._end_after(other, f"process {other} of {self._count} ended: {said[f'failed/{other}']}")
                 sign, since = said.get(f"alive/{other}", self._seen[other][0]), self._seen[other][1]
                 if f"done/{other}" in said or sign != self._seen[other][0]:
-                    since = time.monotonic()
+                    since = now
                 self._seen[other] = (sign, since)
-                if time.monotonic() - since > SILENT_SECONDS:
-                    self.end(f"process {other} of {self._count} is missing: no sign of life for {SILENT_SECONDS:.0f} s")
+                if f"missing/{other}" in said or now - since > SILENT_SECONDS:
+                    with contextlib.suppress(jax.errors.JaxRuntimeError):
+                        self._say(f"missing/{other}", "yes")
+                    silence = f"no sign of life for {SILENT_SECONDS:.0f} s"
+                    self._end_after(other, f"process {other} of {self._count} is missing: {silence}")
+
+    def _end_after(self, ended: int, line: str) -> None:
+        """End because another process did; process 0, whose end takes the store away, first lets the rest read why."""
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            self._say(f"heard/{self._number}", "yes")
+            if self._number == 0:
+                self._wait_until_heard(set(self._others) - {ended})
+        self.end(line)
 
     def service_is_gone(self) -> None:
         """Process 0, which serves the others, does not answer any more: end, if this process has not left."""
+        if self._code is not None:
+            os._exit(self._code)  # the others have heard why, process 0 among them
         if not self._left.is_set():
             self.end(f"process 0 of {self._count} is missing: it does not answer any more")
 
@@ -79,18 +93,22 @@ class Company:
             print(f"\nerror: {line}; give the same command again in all of them", file=sys.stderr, flush=True)
             os._exit(MISSING_CODE)
 
-    def fail(self, line: str) -> None:
-        """Tell the others why this process ends, and wait until they know."""
+    def fail(self, line: str, code: int) -> None:
+        """Tell the others why this process ends with `code`, and wait until they know."""
+        self._code = code
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            self._say("failed", line)
-            deadline = time.monotonic() + HEARD_SECONDS
-            while time.monotonic() < deadline and not self._all("heard"):
-                time.sleep(0.1)
+            self._say(f"failed/{self._number}", line)
+            self._wait_until_heard(set(self._others))
+
+    def _wait_until_heard(self, others: set[int]) -> None:
+        deadline = time.monotonic() + HEARD_SECONDS
+        while time.monotonic() < deadline and not self._all("heard", others):
+            time.sleep(0.1)
 
     def finish(self) -> None:
         """Wait until all others have come here too, however long they take, and leave together."""
-        self._say("done", "yes")
-        while not self._all("done"):
+        self._say(f"done/{self._number}", "yes")
+        while not self._all("done", set(self._others)):
             time.sleep(0.1)
         self.leave()
 
@@ -99,12 +117,12 @@ class Company:
         self._left.set()
         jax.distributed.shutdown()
 
-    def _all(self, what: str) -> bool:
+    def _all(self, what: str, others: set[int]) -> bool:
         said = self._read()
-        return all(f"{what}/{other}" in said for other in self._others)
+        return all(f"{what}/{other}" in said for other in others)
 
-    def _say(self, what: str, text: str) -> None:
-        self._client.key_value_set(f"{PREFIX}{what}/{self._number}", text, allow_overwrite=True)
+    def _say(self, key: str, text: str) -> None:
+        self._client.key_value_set(PREFIX + key, text, allow_overwrite=True)
 
     def _read(self) -> dict[str, str]:
         return {key.removeprefix(PREFIX): text for key, text in self._client.key_value_dir_get(PREFIX)}
@@ -147,7 +165,7 @@ def together(exit_code: ExitCode) -> Iterator[None]:
         except BaseException:  # a bug in this package
             traceback.print_exc()
             code = 1
-        company.fail(" ".join(str(error).split()) or type(error).__name__)
+        company.fail(" ".join(str(error).split()) or type(error).__name__, code)
         sys.stderr.flush()
         os._exit(code)  # not through jax's barrier, where nobody comes
     company.finish()

@@ -67,10 +67,24 @@ def test_an_error_is_told_to_the_others_and_waits_until_they_know(endings: list[
     store = Store()
     first, second = (Company(store, number, 2) for number in (0, 1))
     first.watch()
-    second.fail("no data there")
+    second.fail("no data there", 2)
     assert store.said["munet/heard/0"] == "yes"
     until(lambda: bool(endings))
     assert endings == ["process 1 of 2 ended: no data there"]
+
+
+def test_process_0_whose_end_takes_the_store_away_ends_last(endings: list[str]) -> None:
+    store = Store()
+    first, second = (Company(store, number, 3) for number in (0, 1))
+    store.said["munet/done/1"] = "yes"  # it may be silent
+    first.watch()  # nobody hears of process 2
+    until(lambda: "munet/heard/0" in store.said)
+    time.sleep(0.2)
+    assert not endings
+    second.watch()
+    until(lambda: len(endings) == 2)
+    assert store.said["munet/missing/2"] == "yes"
+    assert endings == ["process 2 of 3 is missing: no sign of life for 0 s"] * 2
 
 
 def test_all_leave_together(endings: list[str]) -> None:
@@ -157,3 +171,12 @@ def test_an_evaluation_may_take_longer_than_the_barrier(tmp_path: Path) -> None:
     finish(processes)
     results = json.loads((tmp_path / "run" / "evaluation" / "results.json").read_text())
     assert results["step"] == 6
+
+
+@pytest.mark.slow  # two processes; a dry run of one is among the quick tests
+def test_a_dry_run_of_two_processes_is_told_once_and_writes_nothing(tmp_path: Path) -> None:
+    workdir = tmp_path / "new"
+    both = "\n".join(finish(start_processes(workdir, [1, 1], "--dry-run")))
+    assert both.count("on each of 2 cpu devices of 2 processes") == 1
+    assert both.count("nothing was written") == 1
+    assert not workdir.exists()
