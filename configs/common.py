@@ -60,6 +60,14 @@ def in_form(config: ConfigDict, form: str) -> ConfigDict:
     return config
 
 
+def after_stills(config: ConfigDict, form: str) -> ConfigDict:
+    """`config` from the parameters that protocol3_static gave in the same form."""
+    config.train.update(start="init_from", init_from="runs/protocol3")
+    if is_small(form):
+        config.train.update(init_from="runs/protocol3_small", bootstrap_warmup_steps=0)
+    return config
+
+
 def is_small(form: str) -> bool:
     """Whether the form asked for is 'small'; '' is the paper's own. Raises ValueError for another one."""
     if form not in FORMS:

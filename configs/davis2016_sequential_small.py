@@ -16,12 +16,6 @@ def get_config() -> ConfigDict:
     """As davis2016_static_small, with what a long video does to a memory: it holds masks that are not quite right."""
     config = davis2016_static_small.get_config()
     config.optimizer.learning_rate = 1e-3
-    config.train.update(
-        start="init_from",
-        init_from="runs/davis2016_static",
-        memory="sequential",
-        bootstrap_warmup_steps=0,
-        seed=1,
-        steps=1200,
-    )
+    config.train.update(start="init_from", init_from="runs/davis2016_static", memory="sequential")
+    config.train.update(bootstrap_warmup_steps=0, seed=1, steps=1200)
     return config

@@ -15,8 +15,4 @@ from configs import common, protocol1_davis
 
 def get_config(form: str = "") -> ConfigDict:
     """As protocol1_davis, from the parameters that the still images gave."""
-    config = protocol1_davis.get_config(form)
-    config.train.update(start="init_from", init_from="runs/protocol3")
-    if common.is_small(form):
-        config.train.update(init_from="runs/protocol3_small", bootstrap_warmup_steps=0)
-    return config
+    return common.after_stills(protocol1_davis.get_config(form), form)

@@ -86,18 +86,6 @@ def test_every_field_says_what_it_does_and_the_page_lists_it(capsys: pytest.Capt
     assert capsys.readouterr().err == ""
 
 
-def test_a_page_that_is_out_of_date_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(make_config_reference, "PAGE", tmp_path / "config.md")
-    assert make_config_reference.main(["--check"]) == 1
-    assert make_config_reference.main([]) == 0
-    assert make_config_reference.main(["--check"]) == 0
-    (tmp_path / "config.md").write_text("older")
-    assert make_config_reference.main(["--check"]) == 1
-    assert "run: python docs/tools/make_config_reference.py" in capsys.readouterr().err
-
-
 def test_the_example_of_the_page_is_a_command_line() -> None:
     (command,) = re.findall(r"```bash\n(.*?)```", make_config_reference.PROSE, re.DOTALL)
     _, _, *arguments = shlex.split(command)

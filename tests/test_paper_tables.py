@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -10,22 +9,13 @@ from types import ModuleType
 
 import pytest
 
+from docs.tools import make_config_reference, make_results
 from docs.tools.paper_tables import check_table, read_table
 from munet_jax.runtime.errors import InputError
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = DOCS / "tables"
 PAPER_TABLES = ("davis2017_val", "youtube_vos2018_val", "ablation")
-
-
-@pytest.fixture(scope="module")
-def make_results() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_results", DOCS / "tools" / "make_results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
 
 
 def flagged(*rows: dict[str, str]) -> list[tuple[int, str]]:
@@ -160,7 +150,7 @@ def test_every_row_of_ours_has_a_config_and_a_place_for_its_figures():
         assert (DOCS.parent / config.partition(":")[0]).is_file(), config
 
 
-def test_page_is_what_the_tables_give(make_results: ModuleType):
+def test_page_is_what_the_tables_give():
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     assert page == make_results.make_page(), "run: python docs/tools/make_results.py"
     assert page.startswith("<!-- Generated")
@@ -174,7 +164,7 @@ def test_every_table_is_on_the_page():
         assert f"{{{{{path.stem}}}}}" in template or path.stem == "measured_full_size", path
 
 
-def test_measured_figures_come_beside_the_papers(make_results: ModuleType, tmp_path: Path):
+def test_measured_figures_come_beside_the_papers(tmp_path: Path):
     tables = shutil.copytree(TABLES, tmp_path / "tables")
     path = tables / "measured_full_size.csv"
     text = path.read_text()
@@ -191,12 +181,16 @@ def test_measured_figures_come_beside_the_papers(make_results: ModuleType, tmp_p
         make_results.make_page(tables)
 
 
-def test_command(make_results: ModuleType, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(make_results, "PAGE", tmp_path / "results.md")
-    assert make_results.main(["--check"]) == 1
-    assert make_results.main([]) == 0
-    assert make_results.main(["--check"]) == 0
-    (tmp_path / "results.md").write_text("old")
-    assert make_results.main(["--check"]) == 1
-    assert "run: python docs/tools/make_results.py" in capsys.readouterr().err
-    assert (tmp_path / "results.md").read_text() == "old"
+@pytest.mark.parametrize("program", [make_results, make_config_reference])
+def test_a_page_that_is_out_of_date_is_told(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(program, "PAGE", page)
+    assert program.main(["--check"]) == 1
+    assert program.main([]) == 0
+    assert program.main(["--check"]) == 0
+    page.write_text("old")
+    assert program.main(["--check"]) == 1
+    assert f"run: python docs/tools/{Path(program.__file__ or '').name}" in capsys.readouterr().err
+    assert page.read_text() == "old"

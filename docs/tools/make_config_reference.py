@@ -6,7 +6,6 @@ Command:   python docs/tools/make_config_reference.py            writes docs/con
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from docs.tools.generated_page import write_or_check
 from docs.tools.make_results import code, markdown
 from munet_jax.runtime.fields import ConfigField, fields_of
 from munet_jax.training.options import RunConfig
@@ -40,16 +40,8 @@ A field that does not exist, or a value that a field does not take, is refused b
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check the page; the exit code."""
-    parser = argparse.ArgumentParser(description="Make docs/config.md of the config's dataclasses.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is out of date")
-    options = parser.parse_args(arguments)
-    page = make_page()
-    if not options.check:
-        PAGE.write_text(page, encoding="utf-8")
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
-        print(f"{PAGE} is out of date; run: python docs/tools/make_config_reference.py", file=sys.stderr)
-        return 1
-    return 0
+    program, description = "docs/tools/make_config_reference.py", "Make docs/config.md of the config's dataclasses."
+    return write_or_check(PAGE, make_page, program, description, arguments)
 
 
 def make_page() -> str:

@@ -9,7 +9,6 @@ Tables:    davis2017_val, youtube_vos2018_val, ablation: the paper's, in percent
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from docs.tools.generated_page import write_or_check
 from docs.tools.paper_tables import Flag, check_table, read_table
 from munet_jax.runtime.errors import InputError
 
@@ -40,20 +40,8 @@ Row = Mapping[str, str]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes or checks the page; gives the exit code."""
-    parser = argparse.ArgumentParser(description="Make docs/results.md of docs/tables.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is out of date")
-    options = parser.parse_args(arguments)
-    try:
-        page = make_page()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if not options.check:
-        PAGE.write_text(page, encoding="utf-8")
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
-        print(f"{PAGE} is not what docs/tables gives; run: python docs/tools/make_results.py", file=sys.stderr)
-        return 1
-    return 0
+    program, description = "docs/tools/make_results.py", "Make docs/results.md of docs/tables."
+    return write_or_check(PAGE, make_page, program, description, arguments)
 
 
 def make_page(tables: Path = TABLES) -> str:

@@ -73,7 +73,8 @@ def propagate(
         yield from _forward(segmenter, frames, annotations, outputs)
     else:
         if direction == "backward":
-            yield from _backward(segmenter, frames, annotations, outputs, len(frames) - 1)
+            segmenter.reset()
+            yield from run_pass(segmenter, backwards(frames, len(frames) - 1), annotations, outputs)
         else:
             with tempfile.TemporaryDirectory(prefix="munet_") as folder:
                 yield from _both(segmenter, frames, annotations, outputs, Path(folder))
@@ -93,17 +94,6 @@ def _forward(
     _check_inside(annotations, count)
 
 
-def _backward(
-    segmenter: VideoSegmenter,
-    frames: Any,
-    annotations: Mapping[int, Annotation],
-    outputs: Sequence[str],
-    last: int,
-) -> Iterator[Prediction]:
-    segmenter.reset()
-    return run_pass(segmenter, ((index, frames[index]) for index in range(last, -1, -1)), annotations, outputs)
-
-
 def run_pass(
     segmenter: VideoSegmenter,
     numbered: Iterable[tuple[int, np.ndarray]],
@@ -120,6 +110,11 @@ def run_pass(
         yield segmenter.step(frame, mask, ids, outputs=outputs).at(index)
 
 
+def backwards(frames: Any, last: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(index, frame) from the frame `last` to the first."""
+    return ((index, frames[index]) for index in range(last, -1, -1))
+
+
 def _both(
     segmenter: VideoSegmenter,
     frames: Any,
@@ -127,8 +122,8 @@ def _both(
     outputs: Sequence[str],
     folder: Path,
 ) -> Iterator[Prediction]:
-    last = max(annotations)
-    for prediction in _backward(segmenter, frames, annotations, SPILLED_OUTPUTS, last):
+    segmenter.reset()
+    for prediction in run_pass(segmenter, backwards(frames, max(annotations)), annotations, SPILLED_OUTPUTS):
         spill(prediction, folder)
     wanted = tuple({*outputs, *SPILLED_OUTPUTS})
     for forward in _forward(segmenter, frames, annotations, wanted):

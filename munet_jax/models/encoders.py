@@ -85,11 +85,7 @@ class ReferenceEncoder(nn.Module):
         return self.backbone.others_input
 
     def __call__(
-        self,
-        frames: FrameBatch,
-        masks: ObjectMasks,
-        semantic: AnyMap | None = None,
-        others: ObjectMasks | None = None,
+        self, frames: FrameBatch, masks: ObjectMasks, semantic: AnyMap | None = None, others: ObjectMasks | None = None
     ) -> AnyMap:
         """[b, h, w, 3] and [b, n, h, w] (one-hot or soft) -> res4 features [b * n, h/16, w/16, d], object-minor."""
         del semantic
@@ -122,11 +118,7 @@ class LightReferenceEncoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        frames: FrameBatch,
-        masks: ObjectMasks,
-        semantic: AnyMap | None = None,
-        others: ObjectMasks | None = None,
+        self, frames: FrameBatch, masks: ObjectMasks, semantic: AnyMap | None = None, others: ObjectMasks | None = None
     ) -> AnyMap:
         """[b, h, w, 3], [b, n, h, w] and F_s of the frame [b, h/16, w/16, d] -> [b * n, h/16, w/16, features]."""
         assert semantic is not None

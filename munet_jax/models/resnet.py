@@ -71,44 +71,48 @@ def backbone_conv(features: int, kernel: int, stride: int = 1, *, dtype: Dtype, 
     return Conv(features, kernel, stride, use_bias=False, dtype=dtype, kernel_init=kernel_init, name=name)
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 residual block of ResNet-50; the stride sits on the 3x3 as in torchvision."""
+def conv_norm(
+    x: AnyMap, features: int, kernel: int, stride: int = 1, *, norm: str, dtype: Dtype, number: int | str = ""
+) -> AnyMap:
+    """A backbone's convolution `conv{number}` and its norm `norm{number}`, in the module that calls it."""
+    y = backbone_conv(features, kernel, stride, dtype=dtype, name=f"conv{number}")(x)
+    return Norm(norm, dtype, name=f"norm{number}")(y)
+
+
+class ResidualBlock(nn.Module):
+    """What both kinds of block have: channels, stride, kind of norm, compute dtype."""
 
     width: int
     stride: int
     norm: str
     dtype: Dtype = jnp.float32
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, 3x3, 1x1 residual block of ResNet-50; the stride sits on the 3x3 as in torchvision."""
+
     expansion = 4
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> AnyMap:
         """[b, h, w, d] -> [b, h / stride, w / stride, 4 * width]."""
         out = self.width * self.expansion
-        y = backbone_conv(self.width, 1, dtype=self.dtype, name="conv1")(x)
-        y = nn.relu(Norm(self.norm, self.dtype, name="norm1")(y))
-        y = backbone_conv(self.width, 3, self.stride, dtype=self.dtype, name="conv2")(y)
-        y = nn.relu(Norm(self.norm, self.dtype, name="norm2")(y))
-        y = backbone_conv(out, 1, dtype=self.dtype, name="conv3")(y)
-        y = Norm(self.norm, self.dtype, name="norm3")(y)
+        y = nn.relu(conv_norm(x, self.width, 1, norm=self.norm, dtype=self.dtype, number=1))
+        y = nn.relu(conv_norm(y, self.width, 3, self.stride, norm=self.norm, dtype=self.dtype, number=2))
+        y = conv_norm(y, out, 1, norm=self.norm, dtype=self.dtype, number=3)
         return nn.relu(y + Shortcut(out, self.stride, self.norm, self.dtype, name="shortcut")(x))
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions, the residual block of ResNet-18 and of the small models."""
 
-    width: int
-    stride: int
-    norm: str
-    dtype: Dtype = jnp.float32
     expansion = 1
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> AnyMap:
         """[b, h, w, d] -> [b, h / stride, w / stride, width]."""
-        y = backbone_conv(self.width, 3, self.stride, dtype=self.dtype, name="conv1")(x)
-        y = nn.relu(Norm(self.norm, self.dtype, name="norm1")(y))
-        y = backbone_conv(self.width, 3, dtype=self.dtype, name="conv2")(y)
-        y = Norm(self.norm, self.dtype, name="norm2")(y)
+        y = nn.relu(conv_norm(x, self.width, 3, self.stride, norm=self.norm, dtype=self.dtype, number=1))
+        y = conv_norm(y, self.width, 3, norm=self.norm, dtype=self.dtype, number=2)
         return nn.relu(y + Shortcut(self.width, self.stride, self.norm, self.dtype, name="shortcut")(x))
 
 
@@ -125,8 +129,7 @@ class Shortcut(nn.Module):
         """[b, h, w, d] -> [b, h / stride, w / stride, features]."""
         if self.stride == 1 and x.shape[-1] == self.features:
             return x
-        y = backbone_conv(self.features, 1, self.stride, dtype=self.dtype, name="conv")(x)
-        return Norm(self.norm, self.dtype, name="norm")(y)
+        return conv_norm(x, self.features, 1, self.stride, norm=self.norm, dtype=self.dtype)
 
 
 BLOCKS: dict[str, type[Bottleneck] | type[BasicBlock]] = {"bottleneck": Bottleneck, "basic": BasicBlock}

@@ -26,6 +26,7 @@ from munet_jax.data.loader import Part
 from munet_jax.data.workers import USEFUL_THREADS, Crew, choose_crew, clip_bytes
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.progress import Progress
 from munet_jax.training.length import Length
 from munet_jax.training.step import TrainState
 
@@ -59,16 +60,8 @@ class MetricsLog:
                 temporary.write_text("".join(line + "\n" for line in kept))
             self._file = path.open("a")
             self._board = open_tensorboard(workdir / TENSORBOARD_FOLDER, first) if tensorboard else None
-        interval = 0.5 if sys.stderr.isatty() else 15.0
-        silent = workdir is None
-        self._bar = tqdm(
-            total=length.steps,
-            initial=first,
-            unit="step",
-            desc="train",
-            mininterval=interval,
-            miniters=1,
-            disable=silent,
+        self._bar = Progress(
+            total=length.steps, initial=first, unit="step", desc="train", miniters=1, disable=workdir is None
         )
         self._last = (time.monotonic(), first)
         self._waited, self._skipped = 0.0, 0
@@ -189,9 +182,9 @@ def describe_run(config: ConfigDict, parts: Sequence[Part], replicas: TrainState
     total = sum(part.weight for part in parts)
     data = " + ".join(f"{part.weight / total:.0%} {part.source.name} ({len(part.source)})" for part in parts)
     processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    turns = f" in {config.train.accumulate} turns" if config.train.accumulate > 1 else ""
+    micro = f" in {config.train.accumulate} micro-batches" if config.train.accumulate > 1 else ""
     return (
-        f"{count / 1e6:.2f} M parameters, {data}, made by {crew_of(config)}, batch {batch} ({batch // devices}{turns} on each of "
+        f"{count / 1e6:.2f} M parameters, {data}, made by {crew_of(config)}, batch {batch} ({batch // devices}{micro} on each of "
         f"{devices} {jax.local_devices()[0].platform} devices{processes}), steps {first + 1} to {length.steps}: {length}"
     )
 

@@ -51,7 +51,9 @@ class TrainConfig:
     )
     steps: int = field_of(0, "length of a run in steps, whatever train.epochs is; 0 leaves it to that")
     batch_size: int = field_of(1, "clips of a step, over all devices together")
-    accumulate: int = field_of(1, "turns in which each device works on its clips of a step; more need less memory")
+    accumulate: int = field_of(
+        1, "micro-batches into which each device splits its clips of a step; more need less memory"
+    )
     ema_decay: float = field_of(
         0.0, "decay of a moving average of the parameters, which is then scored and exported; 0 keeps none"
     )

@@ -60,6 +60,21 @@ def set_matrix(path: Path, a: float, b: float, c: float, d: float) -> Path:
     return path
 
 
+def remux(source: Path, target: Path, *, turn: int = 0, shift: int = 0, **options: str) -> Path:
+    """A copy of a video's packets, turned by some degrees, `shift` time units earlier, with the muxer's `options`."""
+    with av.open(str(source)) as found, av.open(str(target), "w", options=options) as copy:
+        stream = copy.add_stream_from_template(found.streams.video[0])
+        if turn:
+            stream.set_display_rotation(turn)
+        for packet in found.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                packet.pts -= shift
+                packet.dts -= shift
+                copy.mux(packet)
+    return target
+
+
 def add_cover(path: Path, picture: np.ndarray, *, song: bool) -> Path:
     """A song (or a video, where `song` is False) with a cover picture."""
     cover = path.with_suffix(".cover.jpg")

@@ -22,7 +22,7 @@ from munet_jax.inference.files.job import segment_files
 from munet_jax.inference.files.output_folder import Options
 from munet_jax.runtime.atomic_files import exclusive
 from munet_jax.runtime.errors import InputError, Stopped
-from tests.data.videos import add_cover, set_matrix, write_two_streams
+from tests.data.videos import add_cover, remux, set_matrix, write_two_streams
 from tests.inference.segmenting import Create, masks_of, segment
 
 pytest.importorskip("av")
@@ -77,15 +77,7 @@ def test_a_mask_beyond_the_end_is_told_before_the_first_frame(
 ) -> None:
     source = tree / "clip.mp4"
     if suffix == ".mkv":
-        import av
-
-        source = tmp_path / "clip.mkv"
-        with av.open(str(tree / "clip.mp4")) as found, av.open(str(source), "w") as target:
-            stream = target.add_stream_from_template(found.streams.video[0])
-            for packet in found.demux(video=0):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    target.mux(packet)
+        source = remux(source, tmp_path / "clip.mkv")
     monkeypatch.setattr(job, "Job", None)  # nothing is segmented
     given = [str(tree / "double.png"), f"500={tree / 'double.png'}"]
     with pytest.raises(InputError, match="there is no frame 500; the video has 8 frames, 00000 to 00007"):

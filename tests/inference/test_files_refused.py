@@ -11,9 +11,10 @@ from munet_jax.data.masks import write_mask
 from munet_jax.data.video_files import VideoFile
 from munet_jax.inference.files.inputs import open_input
 from munet_jax.runtime.errors import InputError
+from tests.data.videos import remux
 from tests.inference.segmenting import Create, masks_of, segment
 
-av = pytest.importorskip("av")
+pytest.importorskip("av")
 
 
 def test_a_damaged_video_keeps_what_came_before(segmenter: Create, tree: Path, tmp_path: Path) -> None:
@@ -23,16 +24,7 @@ def test_a_damaged_video_keeps_what_came_before(segmenter: Create, tree: Path, t
     with pytest.raises(InputError, match=r"broken.mp4: cannot be opened as a video .*index may be missing.*ffmpeg"):
         VideoFile(broken)
     # An index at the start of the file, and data that ends too early.
-    whole = tmp_path / "whole.mp4"
-    with (
-        av.open(str(tree / "clip.mp4")) as source,
-        av.open(str(whole), "w", options={"movflags": "faststart"}) as target,
-    ):
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
+    whole = remux(tree / "clip.mp4", tmp_path / "whole.mp4", movflags="faststart")
     content = whole.read_bytes()
     whole.write_bytes(content[: int(len(content) * 0.8)])
     with pytest.raises(InputError, match=r"whole.mp4: breaks after \d frames"):
@@ -43,16 +35,8 @@ def test_a_damaged_video_keeps_what_came_before(segmenter: Create, tree: Path, t
 
 def test_a_trimmed_video_shows_fewer_frames_than_its_index_has(tree: Path, tmp_path: Path) -> None:
     """As phones trim: an edit list hides the first frames."""
-    trimmed = tmp_path / "trimmed.mp4"
-    with av.open(str(tree / "clip.mp4")) as source, av.open(str(trimmed), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                packet.pts -= 3 * 1024  # shown before time 0, so that the muxer writes an edit list
-                packet.dts -= 3 * 1024
-                target.mux(packet)
-    video = VideoFile(trimmed)
+    # What is shown before time 0 makes the muxer write an edit list.
+    video = VideoFile(remux(tree / "clip.mp4", tmp_path / "trimmed.mp4", shift=3 * 1024))
     assert 0 < len(list(video)) < video.expected == 8
 
 
@@ -65,14 +49,7 @@ def test_a_codec_that_nobody_here_knows_is_named(tree: Path, tmp_path: Path) -> 
 
 
 def test_a_turned_phone_video_is_upright(tree: Path, tmp_path: Path) -> None:
-    turned = tmp_path / "turned.mp4"
-    with av.open(str(tree / "clip.mp4")) as source, av.open(str(turned), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        stream.set_display_rotation(90)
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
+    turned = remux(tree / "clip.mp4", tmp_path / "turned.mp4", turn=90)
     plain, upright = next(iter(VideoFile(tree / "clip.mp4"))), next(iter(VideoFile(turned)))
     assert upright.shape == (144, 112, 3)
     np.testing.assert_array_equal(upright, np.rot90(plain))
