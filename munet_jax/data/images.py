@@ -22,6 +22,7 @@ from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.system_errors import cannot_read
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+OTHER_PICTURES = (".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic", ".avif", ".jp2", ".ppm", ".dng")
 ORIENTATION = 0x0112  # EXIF's
 _PNG = b"\x89PNG\r\n\x1a\n"
 # How a stored picture is shown, by its EXIF orientation: whether its axes are swapped, then the steps along rows and columns.
@@ -180,6 +181,17 @@ def list_images(
             raise InputError(f"{folder}: both {found[path.stem].name} and {path.name} exist; keep one of them")
         found[path.stem] = path
     return found
+
+
+def no_frames(folder: Path | str) -> str:
+    """What to say of a folder without frames: whether it holds pictures of other kinds, or videos."""
+    said = f"{folder}: holds no frames ({', '.join(FRAME_SUFFIXES)})"
+    files = [path for path in Path(folder).iterdir() if path.is_file()] if Path(folder).is_dir() else []
+    kinds = collections.Counter(path.suffix.lower() for path in files if not is_clutter(path.name))
+    others = [kind for kind, _ in kinds.most_common() if kind in OTHER_PICTURES]
+    if others:
+        return f"{said}, but {kinds[others[0]]} {others[0]} files; convert them to .png"
+    return said
 
 
 def odd_names(names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from munet_jax.data.clips import Video
-from munet_jax.data.images import list_images, natural_key, read_image
+from munet_jax.data.images import list_images, natural_key, no_frames, read_image
 from munet_jax.data.masks import read_mask
 from munet_jax.data.sizes import require_size
 from munet_jax.host_types import Image, LabelMap
@@ -157,7 +157,7 @@ def _list_frames(name: str, folder: Path, listed: Set[str], all_frames: bool, re
         raise InputError(f"{folder}: listed, but there is no such folder; {remedy}")
     images = list_images(folder)
     if not images:
-        raise InputError(f"{folder}: holds no frames (.jpg or .png); {remedy}")
+        raise InputError(f"{no_frames(folder)}; {remedy}")
     missing = sorted(listed - images.keys(), key=natural_key)
     if missing:
         count = f"{len(missing)} of {len(listed)} listed frames are missing"

@@ -61,12 +61,16 @@ def test_a_turned_phone_video_is_upright(tree: Path, tmp_path: Path) -> None:
         ("nothing", "no such video, folder or pattern"),
         ("*.jpg", "matches no frames"),
         ("first.png", "is a single image"),
-        ("empty", "holds no frames"),
+        ("empty", r"holds no frames \(.jpg, .jpeg, .png\); name"),
+        ("photos", r"holds no frames \(.jpg, .jpeg, .png\), but 2 .tif files; convert them to .png; name"),
         ("weights.safetensors", "cannot be opened as a video"),
     ],
 )
 def test_inputs_that_are_refused(tree: Path, source: str, reason: str) -> None:
-    (tree / "empty").mkdir(exist_ok=True)
+    for folder in ("empty", "photos"):
+        (tree / folder).mkdir(exist_ok=True)
+    for name in ("1.tif", "2.TIF", "._3.tif", "notes.txt"):
+        (tree / "photos" / name).touch()
     with pytest.raises(InputError, match=reason):
         open_input(str(tree / source))
 

@@ -19,6 +19,7 @@ from munet_jax.data.images import (
     image_size,
     list_images,
     natural_key,
+    no_frames,
     odd_names,
     read_image,
 )
@@ -126,7 +127,7 @@ def open_input(source: str, masks: Collection[Path] = ()) -> FrameFiles | VideoF
 def _frame_files(paths: list[Path], source: str) -> FrameFiles:
     """Frames, with a word about what is strange among them."""
     if not paths:
-        raise InputError(f"{source}: holds no frames ({', '.join(FRAME_SUFFIXES)}); name the folder that does")
+        raise InputError(f"{no_frames(source)}; name the folder of the frames")
     odd = odd_names([path.stem for path in paths])
     if odd:
         LOG.warning(
