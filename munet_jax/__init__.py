@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(name_or_path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any], Any]:
