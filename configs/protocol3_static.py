@@ -6,7 +6,7 @@ Command:   munet convert resnet50.pth backbone.safetensors   (ImageNet's ResNet-
            configs/protocol3_static.py:small is for two cores, from scratch, with ECSSD alone (workdir runs/protocol3_small)
 Data:      MSRA10K, VOC 2012, ECSSD, COCO 2017 and PASCAL-S, each in a folder of STATIC (docs/data.md)
 Paper:     17 hours an epoch; at the 1 s a clip of its protocol 1 these images take 37, as clips of three frames 17
-           (docs/data.md says why all images and six frames are taken)
+           (docs/clips.md says why all images and six frames are taken)
 Measured:  not measured
 """
 

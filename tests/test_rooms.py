@@ -106,7 +106,7 @@ def test_no_two_modules_have_one_name() -> None:
 
 def documented() -> list[tuple[str, str]]:
     """Names and files of the table from equations to code."""
-    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT.parent / "docs" / "equations.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| [^|]+ \| (`[^|]+`) \| `([^|`]+\.py)` \|$", page, re.MULTILINE)
     return [(name, file) for names, file in rows for name in re.findall(r"`(\w+)`", names)]
 

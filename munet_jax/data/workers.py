@@ -21,7 +21,7 @@ T = TypeVar("T")
 AUTOMATIC = -1
 # A fifth of what a clip costs is Python's, which runs one thread of a process at a time: with more they wait for one another.
 USEFUL_THREADS = 4
-MOST_WORKERS = 48  # that are chosen: what eight of the fastest GPUs want (docs/data.md)
+MOST_WORKERS = 48  # that are chosen: what eight of the fastest GPUs want (docs/clips.md)
 BUFFERED = 2  # clips that a worker has ready
 _STOP_SECONDS = 60.0  # that a worker goes on after SIGTERM, so that its parent can finish a step and save
 _SHARED_MEMORY = Path("/dev/shm")

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 CPU_OPTIONS = {
-    # The default schedule starts whatever can start, and so keeps several times as much (docs/architecture.md).
+    # The default schedule starts whatever can start, and so keeps several times as much (docs/implementation.md).
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     # It removes barriers: those that keep a map from being computed anew in each of its uses, and those that keep what
     # `model.remat` computes twice from being merged into one computation.

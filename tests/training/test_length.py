@@ -17,7 +17,7 @@ from munet_jax.training.length import Length, run_length
 from munet_jax.training.optimizer import create_schedule
 from tests.data.trees import memory_source
 
-# Clips of the sets as the paper has them (docs/data.md), and one that no batch divides.
+# Clips of the sets as the paper has them (docs/clips.md), and one that no batch divides.
 PROTOCOLS = {
     "protocol1_davis": 697, "protocol1_davis_maskrcnn": 697, "protocol2_davis_youtube": 1450, "protocol3_static": 132_029,
     "protocol31_davis": 697, "protocol32_davis_youtube": 1450, "ablation": 1450,
