@@ -28,6 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+# What one test has compiled, the next ones load, in all workers: with a bound on its size the cache locks its files.
+jax.config.update("jax_compilation_cache_dir", os.environ["MUNET_TEST_PROGRAMS"] + "/of_tests")
+jax.config.update("jax_compilation_cache_max_size", 4 << 30)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -151,6 +151,8 @@ def test_a_program_without_a_guard_is_told_so(tmp_path: Path) -> None:
 
 ENDLESS = """
     if __name__ == "__main__":
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests that run in the background ignore
         for number, _ in enumerate(open_loader(workers=2)):
             if number == 10:
                 print("ready", flush=True)
@@ -177,7 +179,12 @@ def test_workers_end_with_their_program(number: signal.Signals, tmp_path: Path) 
         os.killpg(process.pid, signal.SIGINT)
     else:
         os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:  # nothing of it is left to other tests
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
     assert process.returncode == -number
     if number == signal.SIGINT:
         assert errors.count("Traceback") == 1  # the program's own
