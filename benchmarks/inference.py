@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import munet_jax
 from benchmarks.common import Ceiling, first_mask, machine, median, moving_picture, peak_bytes, random_variables
-from configs import common
+from configs import common, testing
 from munet_jax.commands.weights import frame_size
 from munet_jax.inference import VideoSegmenter, views
 from munet_jax.models import create_model
@@ -147,10 +147,10 @@ def with_copies(bank: FrameBank, kept: int) -> FrameBank:
 
 
 def load(network: str) -> tuple[Any, Any, Any]:
-    """Model, variables, config."""
-    if network != "paper":
+    """Model, variables, config; 'tiny' is that of the tests, with random parameters too."""
+    if network not in ("paper", "tiny"):
         return munet_jax.load(network)
-    config = common.get_config()
+    config = (common if network == "paper" else testing).get_config()
     model = create_model(config.model)
     return model, random_variables(model), config
 

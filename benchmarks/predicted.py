@@ -51,7 +51,10 @@ DEVICES = {
     "RTX 2080 Ti": Device(13.4, 53.8, 616, 16),
     "A100 SXM 80 GB": Device(19.5, 312, 2039, 300),
     "H100 SXM": Device(67, 989, 3350, 450),
+    "H200 SXM": Device(67, 989, 4800, 450),
 }
+# What this program says of the paper's network at 480 x 854 with five frames in memory and the previous one, by objects.
+PAPER_FRAMES = {1: (Cost(302, 3.7), Cost(74, 2.1)), 3: (Cost(517, 6.0), Cost(217, 6.0))}
 NETWORK = 25.0  # GB/s from machine to machine, for each device
 PER_MACHINE = 8
 

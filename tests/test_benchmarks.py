@@ -65,6 +65,12 @@ def test_the_figure_has_a_line_for_each_thing_that_varies(tmp_path: Path) -> Non
     assert (tmp_path / "table.csv").read_text().splitlines()[2] == "lite,854x480,3,5,every_k,winograd,0,2.0"
 
 
+def test_waiting_and_not_waiting() -> None:
+    measured = run("overlap", "--size", "64x48", "--frames", "6", "--rounds", "1", "--weights", "tiny")
+    assert 0 < measured["labels"]["share"] <= 1
+    assert min(measured["writing"].values()) > 0
+
+
 @pytest.mark.slow
 def test_parts() -> None:
     measured = run("parts", "--size", "128x96", "--frames", "1", "--networks", "lite", "--repeats", "1")
@@ -88,7 +94,7 @@ def test_predictions_take_the_longer_of_arithmetic_and_memory() -> None:
 @pytest.mark.slow
 def test_predictions_of_the_papers_network() -> None:
     found = run("predicted", "--size", "128x96", "--objects", "1", "--config", "davis2016_small", "--clips", "2")
-    query = found["frames"]["1"]["query"]
+    query = found["frames"]["1"]["predict"]
     assert query["gflop"] > 5
     assert set(found["frames"]["1"]["frames_per_second"]) == set(predicted.DEVICES)
     assert (

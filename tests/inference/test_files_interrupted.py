@@ -92,6 +92,8 @@ def test_a_run_that_is_killed_goes_on_and_gives_the_same_files(tree: Path, tmp_p
     assert 2 <= len(left) < 12
     for path in left:
         read_mask(path)  # whole
+    with np.load(tmp_path / "killed" / ".state.npz") as state:
+        assert {f"shot {number + 1}" for number in range(state["done"])} <= {path.stem for path in left}
     again = subprocess.run(command("killed"), env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert again.returncode == 2
     assert "has results already (masks); --continue" in again.stderr
@@ -158,8 +160,9 @@ def test_a_mask_that_was_repainted_is_another_run(segmenter: Create, tree: Path,
         segment(segmenter, tree, tmp_path / "out", str(mask), existing="continue")
 
 
+@pytest.mark.parametrize("save_every", [0.0, 60.0])
 def test_a_full_disk_leaves_what_was_written(
-    segmenter: Create, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    segmenter: Create, tree: Path, tmp_path: Path, save_every: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from munet_jax.inference.files import results
 
@@ -173,8 +176,8 @@ def test_a_full_disk_leaves_what_was_written(
 
     monkeypatch.setattr(results, "write_mask", write)
     with pytest.raises(InputError, match=r"\(no space left\); what was written stays readable.*--continue"):
-        segment(segmenter, tree, tmp_path / "out", overlays=(), save_every=0)
-    assert len(masks_of(tmp_path / "out")) == 4
+        segment(segmenter, tree, tmp_path / "out", overlays=(), save_every=save_every)
+    assert len(masks_of(tmp_path / "out")) == 4  # none of the frames that were segmented meanwhile
     monkeypatch.undo()
     segment(segmenter, tree, tmp_path / "out", overlays=(), existing="continue")
     segment(segmenter, tree, tmp_path / "whole", overlays=())

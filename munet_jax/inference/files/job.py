@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import signal
@@ -48,6 +49,7 @@ from munet_jax.runtime.errors import InputError, Stopped
 from munet_jax.runtime.prefetch import prefetch
 from munet_jax.runtime.shutdown import StopFlag
 from munet_jax.runtime.system_errors import told_of
+from munet_jax.runtime.writer import Writer
 from munet_jax.visualization.overlays import overlay_labels, save_gif, shrink_to_width
 
 OVERLAYS = ("video", "gif")
@@ -158,24 +160,25 @@ class Job:
         spilling = direction == "backward" and len(self.passes) == 2
         total = self.last + 1 if direction == "backward" else self.frames.expected or None
         shown = tqdm(total=total, initial=first, desc=direction, unit="frame", disable=None, smoothing=0.05)
-        numbered, unwritten = prefetch(self._numbered(direction, first)), False
+        numbered, writer = prefetch(self._numbered(direction, first)), Writer()
         try:
-            for prediction in run_pass(self.segmenter, numbered, self.annotations, SPILLED_OUTPUTS):
-                unwritten = True
-                with told_of(self.out, no_space=self.options.no_space):
-                    self._write(prediction, spilling=spilling)
-                unwritten = False
-                self.seen.add(prediction.frame_index)
-                place.done += 1
-                shown.update()
-                if stop.raised or time.monotonic() - saved > self.options.save_every:
-                    self._save(place)
-                    saved = time.monotonic()
-                if stop.raised:
-                    go_on = "; --continue goes on from there" if self.options.continues else ""
-                    raise Stopped(f"stopped after {place.done} frames{go_on}")
+            with writer:
+                for prediction in run_pass(self.segmenter, numbered, self.annotations, SPILLED_OUTPUTS):
+                    writer.add(functools.partial(self._write, prediction, spilling=spilling))
+                    place.done += 1
+                    self.seen.add(prediction.frame_index)
+                    shown.update(first + writer.done - shown.n)
+                    if stop.raised or time.monotonic() - saved > self.options.save_every:
+                        writer.finish()
+                        self._save(place)
+                        saved = time.monotonic()
+                    if stop.raised:
+                        go_on = "; --continue goes on from there" if self.options.continues else ""
+                        raise Stopped(f"stopped after {place.done} frames{go_on}")
+            shown.update(first + writer.done - shown.n)
         except InputError as error:
-            if unwritten:  # the segmenter is past this frame: an earlier state is what a run can go on from
+            writer.finish()
+            if writer.failed:  # the segmenter is past what is written: an earlier state is what a run can go on from
                 raise
             if place.done or place.number:
                 self._save(place)  # whoever mends the input goes on from here
@@ -195,13 +198,15 @@ class Job:
         return itertools.islice(enumerate(self.frames), done, None)
 
     def _write(self, prediction: Prediction, *, spilling: bool) -> None:
-        if spilling:
-            (self.out / BACKWARD).mkdir(exist_ok=True)
-            spill(prediction, self.out / BACKWARD)
-            return
-        if len(self.passes) == 2:
-            prediction = fuse_spilled(prediction, self.annotations, self.out / BACKWARD)
-        self.results.add(self.frames.name(prediction.frame_index), prediction)
+        """A frame's files; while they are written, the next frame is segmented."""
+        with told_of(self.out, no_space=self.options.no_space):
+            if spilling:
+                (self.out / BACKWARD).mkdir(exist_ok=True)
+                spill(prediction, self.out / BACKWARD)
+                return
+            if len(self.passes) == 2:
+                prediction = fuse_spilled(prediction, self.annotations, self.out / BACKWARD)
+            self.results.add(self.frames.name(prediction.frame_index), prediction)
 
     def _save(self, place: Place) -> None:
         """The state after the frames that are done."""
