@@ -20,6 +20,7 @@ import numpy as np
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
+from munet_jax.inference.half import cast_parameters
 from munet_jax.models import MUNet, efficientnet, resnet
 from munet_jax.models.convolution import Conv
 from munet_jax.models.resnet import FrozenBatchNorm
@@ -82,12 +83,13 @@ def prepare(model: MUNet, variables: Mapping[str, Any], *, transform: bool) -> d
     """Variables as inference computes with them; they are not to be trained further.
 
     Args:
-      model: the network; kernels are transformed for f32 alone.
+      model: the network; its parameters are cast to what it computes in, and kernels transformed for f32 alone.
       variables: its parameters and statistics; what does not change is shared with the result.
       transform: whether to add the transformed kernels of wide 3x3 convolutions.
     """
     # Where `jax.default_device` says, also if they are on another device already.
-    params = jax.device_put(fold_norms(variables)["params"], jax.config.jax_default_device)  # type: ignore[attr-defined]
+    params = cast_parameters(fold_norms(variables)["params"], model.decoder.dtype)
+    params = jax.device_put(params, jax.config.jax_default_device)  # type: ignore[attr-defined]
     if transform and model.decoder.dtype == jnp.float32:
         return {"params": params, COLLECTION: _transform_all(params)}
     return {"params": params}

@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
 from munet_jax.inference.arguments import check_options
-from munet_jax.inference.segmenter import slot_bucket
+from munet_jax.inference.half import cast_parameters, in_dtype
+from munet_jax.inference.slots import slot_bucket
 from munet_jax.inference.views import create_geometry
 from munet_jax.models import MUNet, video
 from munet_jax.models.memory import create_policy
@@ -48,7 +49,8 @@ def create_step(
     """
     options, slots = config.inference, slot_bucket(objects)
     check_exportable(options, size, objects)
-    policy, model = create_policy(options), model.clone(object_chunk=options.object_chunk)
+    policy, model = create_policy(options), in_dtype(model, options.dtype).clone(object_chunk=options.object_chunk)
+    variables = {**variables, "params": cast_parameters(variables["params"], options.dtype)}
     initial = jax.eval_shape(
         lambda: video.init_state(model, variables, size, slots, policy=policy, frames=policy.capacity)
     )

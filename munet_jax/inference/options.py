@@ -46,6 +46,10 @@ class InferenceConfig:
     scales: tuple[float, ...] = field_of((1.0,), "segment each frame at these scales, and average")
     read_chunk: int = field_of(2048, "memory positions to read at a time; fewer need less memory, 0 reads all at once")
     object_chunk: int = field_of(16, "objects to decode at a time; fewer need less memory, 0 decodes all at once")
+    dtype: Literal["float32", "bfloat16", "float16"] = field_of(
+        "float32",
+        "type of compute; softmax, cost volume and masks stay float32. Half of it is for GPUs: CPUs get slower",
+    )
     winograd: bool = field_of(
         True, "on CPUs, compute wide 3x3 convolutions in Winograd's form: faster, with other rounding"
     )

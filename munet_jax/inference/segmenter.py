@@ -14,12 +14,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
-from munet_jax.data.masks import IGNORE
 from munet_jax.inference.arguments import check_frame, check_ids, check_mask, check_options, check_outputs, given_ids
 from munet_jax.inference.budget import check_budget
 from munet_jax.inference.cpu import COLLECTION, prepare
-from munet_jax.inference.options import MOST_OBJECTS
+from munet_jax.inference.half import in_dtype
 from munet_jax.inference.prediction import Prediction, argmax_labels, label_dtype
+from munet_jax.inference.slots import NOBODY, slot_bucket, slot_labels
 from munet_jax.inference.views import (
     Geometry,
     Network,
@@ -32,14 +32,11 @@ from munet_jax.inference.views import (
 )
 from munet_jax.models import MUNet
 from munet_jax.models.memory import create_policy
-from munet_jax.models.video import UNKNOWN, Given, Output, Remembered, overwrite_with_given, with_slots, without_objects
+from munet_jax.models.video import Given, Output, Remembered, overwrite_with_given, with_slots, without_objects
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
 from munet_jax.runtime.malloc import trim_malloc
 
-# Object slots are padded up to these, above the last to its multiples, so that a new object seldom compiles anything.
-OBJECT_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
-NOBODY = 0  # in a slot
 _overwrite = jax.jit(overwrite_with_given)
 
 LOG = logging.getLogger("munet_jax")
@@ -57,6 +54,7 @@ class VideoSegmenter:
         options = config.inference
         check_options(options)
         self.config, self.max_objects = config, options.max_objects
+        model = in_dtype(model, options.dtype)
         variables = prepare(model, variables, transform=options.winograd and jax.default_backend() == "cpu")
         model = model.clone(object_chunk=options.object_chunk)
         self.network = Network(model, variables, create_policy(options))
@@ -78,7 +76,7 @@ class VideoSegmenter:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Its parameters, with frozen norms folded in."""
+        """Its parameters, with frozen norms folded in, in the type that inference computes in."""
         return {name: tree for name, tree in self.network.variables.items() if name != COLLECTION}
 
     @property
@@ -265,7 +263,8 @@ class VideoSegmenter:
         probabilities = self._average([output for output, _ in seen])
         if mask is not None:
             named = np.isin(slots, given) & (slots != NOBODY)
-            probabilities = _overwrite(probabilities, Given(self._slot_labels(mask)[None], jnp.asarray(named[None])))
+            known = jnp.asarray(slot_labels(self._slots, mask)[None])
+            probabilities = _overwrite(probabilities, Given(known, jnp.asarray(named[None])))
         labels = argmax_labels(probabilities)
         self.frame_index += 1
         self._kept += int(self.network.policy.stays(self.frame_index, mask is not None))
@@ -277,12 +276,6 @@ class VideoSegmenter:
                 remembered, image, masks, objects=slots != NOBODY, new=np.isin(slots, new), given=mask is not None
             )
         return self._prediction(probabilities, labels, *seen[0], previous, outputs)
-
-    def _slot_labels(self, mask: np.ndarray) -> Array:
-        """A label map of the user's ids -> one of slots, counted from 1; background where an id has none."""
-        table = {i: slot for slot, i in enumerate(self._slots, start=1) if i != NOBODY} | {IGNORE: UNKNOWN}
-        ids, where = np.unique(mask, return_inverse=True)
-        return jnp.asarray(np.array([table.get(int(i), 0) for i in ids], np.int32)[where].reshape(mask.shape))
 
     def _average(self, outputs: Sequence[Output]) -> Array:
         """The views' masks at the frame's size, averaged."""
@@ -337,11 +330,3 @@ class VideoSegmenter:
         same = ", ".join(f"{name} {after[name]}" for name in after)
         reason = ", ".join(changed) or f"asked for the first time with {same}"
         LOG.info("frame %d: compiled %d programs in %.1f s (%s)", self.frame_index, programs, seconds, reason)
-
-
-def slot_bucket(count: int) -> int:
-    """Slots for that many objects."""
-    largest = OBJECT_BUCKETS[-1]
-    if count > largest:
-        return min(-(-count // largest) * largest, MOST_OBJECTS)
-    return next(size for size in OBJECT_BUCKETS if size >= count)

@@ -138,12 +138,14 @@ def test_options_of_segment_set_fields_of_the_config() -> None:
         "1",
         "0.75",
         "--flip",
+        "--dtype",
+        "bfloat16",
     ]
     options: argparse.Namespace = create_parser().parse_args(["segment", "video", "--mask=m.png", "--out=o", *given])
     config = default_options()
     take_arguments(config, options, segment.INFERENCE_OPTIONS)
     expected = default_options()
-    expected.update(max_size=240, memory_policy="adaptive", scales=(1.0, 0.75), flip=True)
+    expected.update(max_size=240, memory_policy="adaptive", scales=(1.0, 0.75), flip=True, dtype="bfloat16")
     expected.adaptive.capacity = 8
     assert config == expected
 

@@ -50,6 +50,20 @@ def test_decisions_hang_on_products_of_full_precision(
     assert len(products) <= 2
 
 
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("chunk", [0, 16])
+def test_values_of_half_precision_are_added_up_in_f32(platform: str, chunk: int) -> None:
+    half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16) if x.dtype == jnp.float32 else x, MEMORY)
+    query = jax.ShapeDtypeStruct((1, 7, 4), jnp.bfloat16)
+    program = lowered(lambda m, q: chunked_readout(m, q, chunk=chunk), platform, half, query)
+    products = [line.rsplit(" : ", 1)[1] for line in program.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) == 2
+    for kinds in products:
+        factors, result = kinds.split(" -> ")
+        assert factors.count("bf16") == 2
+        assert result.endswith("xf32>")
+
+
 def branches_on_data(program: str) -> list[str]:
     """Branches whose index is neither a constant nor chosen by one: those of the platform are, and compilers take them out."""
     found = []

@@ -33,8 +33,7 @@ def readout(memory: Memory, query_key: Float[Array, "b q k"]) -> Float[Array, "b
 
     An object that has nothing in memory reads zeros. All [b, n, q, m] scores exist at once.
     """
-    weights = jax.nn.softmax(scores(memory, query_key), axis=-1)
-    found = jnp.einsum("bnqm,bnmv->bnqv", weights, memory.values.astype(jnp.float32))
+    found = weighted("bnqm,bnmv->bnqv", jax.nn.softmax(scores(memory, query_key), axis=-1), memory.values)
     return jnp.where(is_known(memory)[..., None, None], found, 0.0)
 
 
@@ -48,6 +47,11 @@ def scores(memory: Memory, query_key: Float[Array, "b q k"]) -> Float[Array, "b 
         "bnqk,bnmk->bnqm", per_object, memory.keys, precision=HIGHEST, preferred_element_type=jnp.float32
     )
     return jnp.where(memory.occupied[:, :, None], products, NEVER)
+
+
+def weighted(form: str, weights: Array, values: Array) -> Array:
+    """The einsum of weights with values, in the values' type and added up in f32: half precision has fast products of its own."""
+    return jnp.einsum(form, weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
 
 
 def is_known(memory: Memory) -> Bool[Array, "b n"]:
@@ -109,8 +113,8 @@ def shared_readout(memory: Memory, query_key: Float[Array, "b q k"], *, chunk: i
         # Kept as an array: the compiler would compute the exponentials again for each object.
         weights = jax.lax.optimization_barrier(weights[:, 0])
         total = jnp.einsum("bqm,bnm->bnq", weights, occupied.astype(jnp.float32))
-        values = jnp.where(occupied[..., None], values.astype(jnp.float32), 0.0)
-        summed = jnp.stack([jnp.einsum("bqm,bmv->bqv", weights, values[:, j]) for j in range(n)], axis=1)
+        values = jnp.where(occupied[..., None], values, jnp.zeros((), values.dtype))
+        summed = jnp.stack([weighted("bqm,bmv->bqv", weights, values[:, j]) for j in range(n)], axis=1)
         return RunningSoftmax(largest, softmax.total * kept + total, softmax.summed * kept[..., None] + summed)
 
     def body(softmax: RunningSoftmax, start: Any, is_new: Array) -> RunningSoftmax:
@@ -166,7 +170,7 @@ def _running_softmax(memory: Memory, query_key: Array, kth: Array | None, chunk:
 
     def add(softmax: RunningSoftmax, part: Memory) -> RunningSoftmax:
         largest, kept, weights = _weights(softmax, _best_scores(part, query_key, kth))
-        summed = jnp.einsum("bnqm,bnmv->bnqv", weights, part.values.astype(jnp.float32))
+        summed = weighted("bnqm,bnmv->bnqv", weights, part.values)
         total = softmax.total * kept + jnp.sum(weights, axis=-1)
         return RunningSoftmax(largest, total, softmax.summed * kept[..., None] + summed)
 
