@@ -20,5 +20,8 @@ class EvaluationConfig(SourceConfig):
     youtube_vos: YouTubeVosConfig = YouTubeVosConfig(split="valid")
     tfds: TfdsConfig = TfdsConfig(split="val")
     merge_objects: bool = field_of(False, "score all objects as one, as DAVIS-2016 does")
+    batch_videos: int = field_of(
+        1, "videos of one frame size that a device segments in step: a GPU is idle with a single frame"
+    )
     after_training: bool = field_of(False, "train.py evaluates when it has finished")
     pictures: int = field_of(3, "videos to draw strips, GIFs and motion maps of")

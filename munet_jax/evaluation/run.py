@@ -36,12 +36,14 @@ from munet_jax.evaluation.scoring import (
     seen_and_unseen,
     summarise,
 )
-from munet_jax.evaluation.split import DONE, MASKS, segment_split, speed
+from munet_jax.evaluation.split import DONE, MASKS, segment_split
 from munet_jax.evaluation.submission import SUBMISSION_FILE, layout_of, write_submission
+from munet_jax.evaluation.timing import speed
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
 from munet_jax.runtime.atomic_files import atomic_path, exclusive, writing_to
 from munet_jax.runtime.attempts import attempt
+from munet_jax.runtime.devices import matmul_precision
 from munet_jax.runtime.errors import InputError
 
 REPORT = "report"
@@ -97,9 +99,23 @@ def evaluate(
         clear(target, made_with, again)
         model, protocol, devices = create_model(config.model), protocol_of(config), jax.local_devices()
         network = (model, variables, config)
-        timings = segment_split(source, lambda: VideoSegmenter(*network), target, made_with, devices, protocol)
+        timings = segment_split(
+            source,
+            lambda: VideoSegmenter(*network),
+            target,
+            made_with,
+            devices,
+            protocol,
+            batch_videos=config.evaluation.batch_videos,
+        )
         results: dict[str, Any] = speed(list(timings.values()), len(devices))
-        results |= {"step": step, "weights": weights, "config": config.to_dict(), "protocol": protocol.name}
+        results |= {
+            "matmul_precision": matmul_precision(),
+            "step": step,
+            "weights": weights,
+            "config": config.to_dict(),
+            "protocol": protocol.name,
+        }
         results |= score_split(source, config, target / MASKS)
         write_results(target / RESULTS_FILE, results)
         pictures = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 import json
 import os
 import queue
-import shutil
 import threading
 import time
 import zlib
@@ -22,35 +22,19 @@ from munet_jax.data.clips import ClipSource, Video
 from munet_jax.data.masks import write_mask
 from munet_jax.evaluation.given import GivenObjects
 from munet_jax.evaluation.protocols import Protocol
+from munet_jax.evaluation.timing import Timing
+from munet_jax.evaluation.together import groups_of, make_empty, segment_together
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.runtime.atomic_files import atomic_path, remove_temporaries
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
 from munet_jax.runtime.prefetch import prefetch
 from munet_jax.runtime.progress import Progress
+from munet_jax.runtime.writer import Writer
 
 MASKS = "masks"
 _LONGEST_NAME = 240  # bytes; with a suffix a name has 255 at most
 DONE = ".segmented"  # a JSON file per video that is segmented
-
-
-@dataclasses.dataclass
-class Timing:
-    """How long one video took, without its first frame and those in which XLA compiled something.
-
-    Attributes:
-      frames: how many were timed.
-      model_seconds: in the network, from a frame in memory to labels in memory; the device has finished by then.
-      total_seconds: the same with reading the frame and writing the mask.
-      objects: how many the video has.
-      device: the kind of device.
-    """
-
-    frames: int = 0
-    model_seconds: float = 0.0
-    total_seconds: float = 0.0
-    objects: int = 0
-    device: str = ""
 
 
 def segment_split(
@@ -60,11 +44,13 @@ def segment_split(
     made_with: str,
     devices: Sequence[Any],
     protocol: Protocol,
+    *,
+    batch_videos: int = 1,
 ) -> dict[str, Timing]:
     """Segments every video and writes a palette PNG per frame, folder/masks/<video>/<frame>.png.
 
-    Each device has a segmenter and takes the longest video that no other has taken. A video that an earlier call finished
-    stays as it is, if `made_with` was equal and its masks are still there.
+    Each device has a segmenter and takes the longest video, or group of them, that no other has taken. A video that an earlier
+    call finished stays as it is, if `made_with` was equal and its masks are still there.
 
     Args:
       source: the videos.
@@ -73,6 +59,7 @@ def segment_split(
       made_with: names the weights, the config and whatever else the masks depend on.
       devices: those of JAX to use.
       protocol: which objects are given.
+      batch_videos: videos whose frames have one size that a device segments in step.
 
     Returns:
       The timing of every video, by its name.
@@ -81,10 +68,11 @@ def segment_split(
     remove_temporaries(folder / DONE)
     videos = [source.video(index) for index in range(len(source))]
     timings = {video.name: found for video in videos if (found := _finished(folder, video, made_with)) is not None}
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
     todo = [index for index, video in enumerate(videos) if video.name not in timings]
-    for index in sorted(todo, key=lambda index: -len(videos[index].frame_names)):
-        waiting.put(index)
+    todo.sort(key=lambda index: -len(videos[index].frame_names))
+    for group in groups_of(source, todo, batch_videos):
+        waiting.put(group)
     stop = threading.Event()
     progress = Progress(total=len(source), initial=len(timings), desc="segment", unit="video")
 
@@ -93,16 +81,18 @@ def segment_split(
             segmenter = create()
             while not stop.is_set():
                 try:
-                    index = waiting.get_nowait()
+                    group = waiting.get_nowait()
                 except queue.Empty:
                     return
-                name = videos[index].name
-                masks = folder / MASKS / name
-                timing = segment_video(segmenter, source, index, masks, protocol, stop=stop.is_set)
-                if not stop.is_set():
+                if len(group) == 1:
+                    masks = folder / MASKS / videos[group[0]].name
+                    found = [segment_video(segmenter, source, group[0], masks, protocol, stop=stop.is_set)]
+                else:
+                    found = segment_together(segmenter, source, group, folder / MASKS, protocol, stop=stop.is_set)
+                for index, timing in zip(group, found, strict=True) if not stop.is_set() else ():
                     timing.device = device.device_kind
-                    timings[name] = timing
-                    _write_mark(folder, name, made_with, timing)
+                    timings[videos[index].name] = timing
+                    _write_mark(folder, videos[index].name, made_with, timing)
                     progress.update()
 
     with progress, concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:
@@ -141,60 +131,31 @@ def segment_video(
       InputError: a frame or mask cannot be read or used; the error names the video and the frame.
     """
     video = source.video(index)
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    make_empty(folder)
     segmenter.reset()
     given, timing = GivenObjects(source, index, protocol), Timing()
     frames = prefetch(source.frame(index, number) for number in range(len(video.frame_names)))
-    for number, name in enumerate(video.frame_names):
-        if stop():
-            break
-        try:
-            mask, new = given.at(number)
-            compiled, start = COMPILES.count, time.perf_counter()
-            frame = next(frames)
-            before = time.perf_counter()
-            if mask is None and segmenter.frame_index < 0:  # nothing is to be followed yet
-                labels = np.zeros(frame.shape[:2], np.uint8)
-            else:
-                labels = segmenter.step(frame, mask, new).labels
-        except InputError as error:
-            raise InputError(f"{source.name}/{video.name}, frame {name}: {error}") from error
-        done = time.perf_counter()
-        write_mask(folder / f"{name}.png", labels)
-        if segmenter.frame_index > 0 and COMPILES.count == compiled:
-            timing.frames += 1
-            timing.model_seconds += done - before
-            timing.total_seconds += time.perf_counter() - start
+    with Writer() as writer:
+        for number, name in enumerate(video.frame_names):
+            if stop():
+                break
+            try:
+                mask, new = given.at(number)
+                compiled, start = COMPILES.count, time.perf_counter()
+                frame = next(frames)
+                before = time.perf_counter()
+                if mask is None and segmenter.frame_index < 0:  # nothing is to be followed yet
+                    labels = np.zeros(frame.shape[:2], np.uint8)
+                else:
+                    labels = segmenter.step(frame, mask, new).labels
+            except InputError as error:
+                raise InputError(f"{source.name}/{video.name}, frame {name}: {error}") from error
+            done = time.perf_counter()
+            writer.add(functools.partial(write_mask, folder / f"{name}.png", labels))
+            if segmenter.frame_index > 0 and COMPILES.count == compiled:
+                timing.add(done - before, time.perf_counter() - start)
     timing.objects = len(segmenter.object_ids)
     return timing
-
-
-def speed(timings: Sequence[Timing], devices: int) -> dict[str, Any]:
-    """Frames per second of one device, and where they were measured; only the latter where no frame was timed.
-
-    `fps` is frames over seconds of the network alone. `fps_mean_of_sequences` is the mean of the videos' own rates, as the
-    paper has it. `fps_with_files` counts reading frames and writing masks too. `fps_objects` is the mean number of objects in
-    a frame.
-
-    Returns:
-      {"fps", "fps_mean_of_sequences", "fps_with_files", "fps_frames", "fps_objects", "device", "devices"}; "device" names
-      every kind, where a run was resumed on another one.
-    """
-    where = {"device": " + ".join(sorted({timing.device for timing in timings})), "devices": devices}
-    measured = [timing for timing in timings if timing.frames]
-    frames = sum(timing.frames for timing in measured)
-    if not frames:
-        return where
-    rates = [timing.frames / timing.model_seconds for timing in measured]
-    return {
-        "fps": frames / sum(timing.model_seconds for timing in measured),
-        "fps_mean_of_sequences": sum(rates) / len(rates),
-        "fps_with_files": frames / sum(timing.total_seconds for timing in measured),
-        "fps_frames": frames,
-        "fps_objects": sum(timing.objects * timing.frames for timing in measured) / frames,
-    } | where
 
 
 def _finished(folder: Path, video: Video, made_with: str) -> Timing | None:

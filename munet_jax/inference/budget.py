@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from munet_jax.inference.views import Geometry, Network
@@ -15,6 +14,7 @@ from munet_jax.models import MUNet
 from munet_jax.models.encoders import LightReferenceEncoder
 from munet_jax.models.memory import Policy
 from munet_jax.models.padding import STRIDE
+from munet_jax.runtime.devices import device_in_use
 from munet_jax.runtime.errors import InputError
 
 F32 = 4
@@ -37,13 +37,14 @@ class Budget:
         return self.bank + self.step
 
 
-def estimate(network: Network, geometries: Sequence[Geometry], slots: int) -> Budget:
+def estimate(network: Network, geometries: Sequence[Geometry], slots: int, videos: int = 1) -> Budget:
     """What a video needs on the device, without the parameters.
 
     Args:
       network: the model and the memory's policy.
       geometries: of the views; each has a memory of its own, and they take their steps one after the other.
       slots: objects, padded.
+      videos: that are segmented in step.
     """
     embedding = network.model.query_embedding
     assert embedding.key_dim is not None
@@ -54,7 +55,8 @@ def estimate(network: Network, geometries: Sequence[Geometry], slots: int) -> Bu
         )
         for geometry in geometries
     )
-    return Budget(bank, max(step_bytes(network, geometry, slots) for geometry in geometries))
+    step = max(step_bytes(network, geometry, slots) for geometry in geometries)
+    return Budget(videos * bank, videos * step)
 
 
 def step_bytes(network: Network, geometry: Geometry, slots: int) -> float:
@@ -84,29 +86,33 @@ def reference_widths(model: MUNet) -> tuple[int, int]:
     return encoder.backbone.width, encoder.backbone.stage_widths[0]
 
 
-def check_budget(network: Network, geometries: Sequence[Geometry], slots: int, *, held: int = 0) -> None:
-    """Say how much memory a video will need.
+def check_budget(
+    network: Network, geometries: Sequence[Geometry], slots: int, *, held: int = 0, videos: int = 1
+) -> None:
+    """Say how much memory a video, or several in step, will need.
 
     Args:
       network: the model and the memory's policy.
       geometries: of the views.
       slots: objects, padded.
       held: bytes of a memory bank that is there already.
+      videos: that are segmented in step.
 
     Raises:
       InputError: the device has less; which options to lower, and to what.
     """
-    budget, free = estimate(network, geometries, slots), available_memory()
+    budget, free = estimate(network, geometries, slots, videos), available_memory()
     available = None if free is None else free + held
     height, width = geometries[0].work
     needs = (
-        f"frames worked on at {width} x {height} with {slots} object slots need about {budget.total / GIGA:.2f} GB (memory "
-        f"bank {budget.bank / GIGA:.2f}, a step {budget.step / GIGA:.2f})"
+        f"{f'{videos} videos with ' if videos > 1 else ''}frames worked on at {width} x {height} with {slots} object slots need "
+        f"about {budget.total / GIGA:.2f} GB (memory bank {budget.bank / GIGA:.2f}, a step {budget.step / GIGA:.2f})"
     )
     LOG.info("%s%s", needs, "" if available is None else f"; {available / GIGA:.1f} GB are free")
     if available is not None and budget.total > available:
+        fewer = "set config.evaluation.batch_videos to fewer, or " if videos > 1 else ""
         raise InputError(
-            f"{needs} and {available / GIGA:.2f} GB are free; {advice(network, geometries, slots, available)}"
+            f"{needs} and {available / GIGA:.2f} GB are free; {fewer}{advice(network, geometries, slots, available / videos)}"
         )
 
 
@@ -141,8 +147,8 @@ def shrink(geometry: Geometry, factor: float) -> Geometry:
 
 
 def available_memory() -> int | None:
-    """Bytes that the first device has free; None where the platform does not tell."""
-    device = jax.local_devices()[0]
+    """Bytes that the device of this thread has free; None where the platform does not tell."""
+    device = device_in_use()
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         return stats["bytes_limit"] - stats["bytes_in_use"] if {"bytes_limit", "bytes_in_use"} <= stats.keys() else None

@@ -20,7 +20,8 @@ from munet_jax.data.sources import create_source
 from munet_jax.evaluation import run
 from munet_jax.evaluation.given import GivenObjects
 from munet_jax.evaluation.protocols import DAVIS2016, DAVIS2017, GENERIC, YOUTUBE_VOS, Protocol
-from munet_jax.evaluation.split import DONE, MASKS, Timing, segment_split, speed
+from munet_jax.evaluation.split import DONE, MASKS, segment_split
+from munet_jax.evaluation.timing import Timing, speed
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import create_model
 from munet_jax.runtime.atomic_files import exclusive
@@ -159,6 +160,7 @@ def test_youtube_vos_with_masks_is_scored_over_seen_and_unseen(
     written = json.loads((tmp_path / "work/evaluation/results.json").read_text())
     assert written["G"] is None
     assert written["J_unseen"] is None
+    assert written["matmul_precision"] == "default"
     assert {"fps", "fps_objects", "device", "config", "step", "frames", "first_mask_copy"} <= written.keys()
 
 

@@ -1,11 +1,14 @@
 """Objects that come and go, views, saved states, compilations, and what the segmenter must not depend on."""
 
+import concurrent.futures
 import dataclasses
 import logging
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -16,8 +19,10 @@ from munet_jax.evaluation.protocols import GENERIC
 from munet_jax.evaluation.split import segment_video
 from munet_jax.inference import budget
 from munet_jax.inference.options import fill_options
-from munet_jax.inference.segmenter import VideoSegmenter, slot_bucket
+from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.inference.slots import slot_bucket
 from munet_jax.inference.views import create_geometry, predict_step, remember_step
+from munet_jax.runtime.devices import device_in_use
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
 
@@ -270,6 +275,17 @@ def test_following_the_advice_is_enough(segmenter: Create) -> None:
     policy = dataclasses.replace(network.policy, capacity=capacity)
     assert budget.estimate(network._replace(policy=policy), geometries, 4).total <= whole * 0.7
     assert (budget.available_memory() or 0) > 1e8
+
+
+def test_the_device_of_the_thread_is_asked_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = jax.local_devices()[:2]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, jax.default_device(other):
+        assert device_in_use() == other
+        assert pool.submit(device_in_use).result() == one
+    stats = {"bytes_limit": 10, "bytes_in_use": 4}
+    gpu = types.SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
+    monkeypatch.setattr(budget, "device_in_use", lambda: gpu)
+    assert budget.available_memory() == 6
 
 
 @pytest.mark.parametrize(
