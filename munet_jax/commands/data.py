@@ -123,9 +123,9 @@ def too_many_objects(source: ClipSource, config: ConfigDict) -> list[str]:
 
 def draw_sheet(config: ConfigDict, path: Path) -> None:
     """Draw a batch of training clips."""
+    from munet_jax.data.clips import clip_options
     from munet_jax.data.loader import make_loader
     from munet_jax.data.sources import create_parts
-    from munet_jax.training.setup import clip_options
     from munet_jax.visualization.overlays import save_png
     from munet_jax.visualization.samples import contact_sheet
 

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+from ml_collections import ConfigDict
+
 from munet_jax.data.still_motion import StillMotionConfig
 from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.host_types import Image, LabelMap
@@ -85,3 +87,32 @@ class ClipOptions:
     max_skip: int = 1
     min_pixels: int = 16
     composite: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What clips are taken from.
+
+    Attributes:
+      source: the videos.
+      weight: how often clips are taken from it, relative to the other parts of a mix.
+      phase: where its clips start, 'random' or 'fixed' (`ClipIndex`).
+    """
+
+    source: ClipSource
+    weight: float = 1.0
+    phase: str = "random"
+
+
+def clip_options(config: ConfigDict) -> ClipOptions:
+    """What `config.data` says about clips."""
+    return ClipOptions(
+        length=config.clip_length,
+        size=tuple(config.size),
+        max_objects=config.max_objects,
+        augmentation=AugmentationConfig(**config.augmentation),
+        still_motion=StillMotionConfig(**config.still_motion),
+        max_skip=config.max_skip,
+        min_pixels=config.min_pixels,
+        composite=config.composite,
+    )

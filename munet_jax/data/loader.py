@@ -16,7 +16,7 @@ import grain
 import numpy as np
 from absl import logging
 
-from munet_jax.data.clips import ClipOptions, ClipSource
+from munet_jax.data.clips import ClipOptions, ClipSource, Part
 from munet_jax.data.options import DataConfig
 from munet_jax.data.sampling import ClipIndex, Sample, sample_clip
 from munet_jax.data.workers import (
@@ -36,21 +36,6 @@ from munet_jax.runtime.prefetch import prefetch
 Batch = dict[str, np.ndarray]
 
 SKIP_TRIES = 20  # unreadable clips in a row after which skipping gives up
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """What clips are taken from.
-
-    Attributes:
-      source: the videos.
-      weight: how often clips are taken from it, relative to the other parts of a mix.
-      phase: where its clips start, 'random' or 'fixed' (`ClipIndex`).
-    """
-
-    source: ClipSource
-    weight: float = 1.0
-    phase: str = "random"
 
 
 def make_loader(

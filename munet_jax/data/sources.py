@@ -7,11 +7,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from munet_jax.data.clips import ClipSource
+from munet_jax.data.clips import ClipSource, Part
 from munet_jax.data.coco import CocoSource
 from munet_jax.data.davis import DavisSource
 from munet_jax.data.folder import FolderSource
-from munet_jax.data.loader import Part
 from munet_jax.data.static import LAYOUTS, StaticSource
 from munet_jax.data.stills import FramesAsStills
 from munet_jax.data.subsets import split_off

@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from munet_jax.checkpoints.restore import Start
 from munet_jax.checkpoints.runs import CONFIG_FILE
-from munet_jax.data.loader import Part
+from munet_jax.data.clips import Part
 from munet_jax.data.workers import USEFUL_THREADS, Crew, choose_crew, clip_bytes
 from munet_jax.runtime.atomic_files import atomic_path
+from munet_jax.runtime.devices import matmul_precision
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.progress import Progress
 from munet_jax.training.length import Length
@@ -236,6 +237,7 @@ def write_start(config: ConfigDict, workdir: Path, first: int, length: Length, s
         "python": platform.python_version(),
         "packages": {name: package_version(name) for name in PACKAGES},
         "devices": [device.device_kind for device in jax.devices()],
+        "matmul_precision": matmul_precision(),
         "processes": jax.process_count(),
         "config": json.loads(config.to_json_best_effort()),
     }

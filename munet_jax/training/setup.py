@@ -12,11 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.checkpoints.restore import Start, check_start, start_variables
-from munet_jax.data.clips import ClipOptions
-from munet_jax.data.loader import Part, count_clips, fake_loader, make_loader
+from munet_jax.data.clips import Part, clip_options
+from munet_jax.data.loader import count_clips, fake_loader, make_loader
 from munet_jax.data.sources import create_parts, held_out_videos
-from munet_jax.data.still_motion import StillMotionConfig
-from munet_jax.data.transforms import AugmentationConfig
 from munet_jax.models import create_model
 from munet_jax.models.initialisation import pytorch_initialised
 from munet_jax.runtime.errors import InputError
@@ -120,17 +118,3 @@ def open_validation(config: ConfigDict, workdir: Path) -> Validation | None:
             "config.train.validate_every needs videos: name some of the training data in config.data.held_out"
         )
     return Validation(config, create_model(config.model), source, workdir)
-
-
-def clip_options(config: ConfigDict) -> ClipOptions:
-    """What `config.data` says about clips."""
-    return ClipOptions(
-        length=config.clip_length,
-        size=tuple(config.size),
-        max_objects=config.max_objects,
-        augmentation=AugmentationConfig(**config.augmentation),
-        still_motion=StillMotionConfig(**config.still_motion),
-        max_skip=config.max_skip,
-        min_pixels=config.min_pixels,
-        composite=config.composite,
-    )

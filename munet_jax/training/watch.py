@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from munet_jax.data.loader import Part
+from munet_jax.data.clips import Part
 from munet_jax.runtime.atomic_files import atomic_path
 from munet_jax.runtime.errors import InputError
 

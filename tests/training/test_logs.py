@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -89,8 +90,10 @@ def test_a_log_warns_of_the_wait_that_it_measured(
 
 def test_a_checkout_that_is_not_installed_has_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "PACKAGES", ("numpy", "munet_jax_that_nobody_installed"))
-    write_start(testing.get_config(), tmp_path, 0, Length(10, 1, 100), Start("scratch", random=("decoder/kernel",)))
+    with jax.default_matmul_precision("highest"):
+        write_start(testing.get_config(), tmp_path, 0, Length(10, 1, 100), Start("scratch", random=("decoder/kernel",)))
     (start,) = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
     assert start["start"] == {"kind": "scratch", "file": "", "sha256": "", "random": ["decoder/kernel"]}
     assert (start["steps"], start["epochs"], start["epoch_clips"]) == (100, 10.0, 10)
     assert start["packages"] == {"numpy": np.__version__, "munet_jax_that_nobody_installed": None}
+    assert start["matmul_precision"] == "highest"
