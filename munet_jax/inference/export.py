@@ -105,6 +105,7 @@ def export_step(
     described = jax.tree.map(lambda x: {"shape": list(x.shape), "dtype": str(x.dtype)}, arguments)
     paths = [folder / PROGRAM, folder / DESCRIPTION]
     with writing_to(folder):
+        paths[1].unlink(missing_ok=True)  # it is written last: a folder that has it is whole
         with atomic_path(paths[0]) as temporary:
             temporary.write_bytes(exported.serialize())
         with atomic_path(paths[1]) as temporary:

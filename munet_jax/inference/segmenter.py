@@ -315,9 +315,11 @@ class VideoSegmenter:
         check_frame(frame, number)
         height, width = frame.shape[:2]
         if self._size not in (None, (height, width)):
+            turned = self._size == (width, height)
+            cause = "it is turned by a quarter; turn it back" if turned else "take all from one video, none scaled"
             raise InputError(
                 f"frame {number} is {width} x {height} but the video began with "
-                f"{self._size[1]} x {self._size[0]}; resize it, or call reset() to start another video"
+                f"{self._size[1]} x {self._size[0]}: {cause}; to start another video, call reset()"
             )
         if mask is None and not self.object_ids:
             raise InputError(f"frame {number} needs a mask: nothing says yet what to track")

@@ -23,8 +23,8 @@ def require_device() -> None:
         reason = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
         wanted = f"of the platform {asked!r} that JAX_PLATFORMS asks for" if asked else "that works"
         raise InputError(
-            f"JAX finds no device {wanted}{reason}; install its plugin (pip install 'munet_jax[cuda]' for NVIDIA GPUs) and look "
-            "at the driver, or set JAX_PLATFORMS=cpu"
+            f"JAX finds no device {wanted}{reason}; install its plugin (for NVIDIA GPUs pip install 'munet_jax[cuda13]', or "
+            "[cuda12]) and look at the driver, or set JAX_PLATFORMS=cpu"
         ) from error
 
 

@@ -86,6 +86,17 @@ def test_one_file_serves_all_platforms(segmenter: Callable[..., VideoSegmenter],
             export_step(*stream.network[:2], stream.config, tmp_path, **arguments)
 
 
+def test_a_program_that_cannot_be_written_leaves_no_description_of_an_older_one(
+    segmenter: Callable[..., VideoSegmenter], tmp_path: Path
+) -> None:
+    (tmp_path / "step.stablehlo").mkdir()
+    (tmp_path / "step.json").write_text("{}")
+    stream = segmenter()
+    with pytest.raises(InputError, match="a folder is where a file would have to be"):
+        export_step(*stream.network[:2], stream.config, tmp_path, size=(40, 56), objects=1, platforms=["cpu"])
+    assert not (tmp_path / "step.json").exists()
+
+
 def test_a_size_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["export-step", "x.safetensors", str(tmp_path), "--size", "big", "--objects", "1"])

@@ -33,11 +33,18 @@ def test_a_damaged_video_keeps_what_came_before(segmenter: Create, tree: Path, t
     assert (tmp_path / "out" / ".state.npz").exists()
 
 
-def test_a_trimmed_video_shows_fewer_frames_than_its_index_has(tree: Path, tmp_path: Path) -> None:
+def test_a_trimmed_video_shows_fewer_frames_than_its_index_has(segmenter: Create, tree: Path, tmp_path: Path) -> None:
     """As phones trim: an edit list hides the first frames."""
     # What is shown before time 0 makes the muxer write an edit list.
     video = VideoFile(remux(tree / "clip.mp4", tmp_path / "trimmed.mp4", shift=3 * 1024))
-    assert 0 < len(list(video)) < video.expected == 8
+    shown = len(list(video))
+    assert 0 < shown < video.expected == 8
+    masks = [str(tree / "double.png"), f"{shown}={tree / 'double.png'}"]
+    for direction in ("both", "backward"):
+        with pytest.raises(InputError, match=f"a mask is given for frame {shown}, but the video has {shown} frames"):
+            segment(
+                segmenter, tree, tmp_path / direction, *masks, source=str(video.path), direction=direction, overlays=()
+            )
 
 
 def test_a_codec_that_nobody_here_knows_is_named(tree: Path, tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ def segment_files(
             with told_of(out, no_space=options.no_space):
                 frames = unpack_video(frames, out / UNPACKED)
             annotations = {index if index != LAST else len(frames) - 1: found for index, found in annotations.items()}
+            require_frames(annotations, len(frames))  # a file may show fewer than it promises
         job = Job(segmenter, frames, annotations, out, options)
         count, fps = job.run()
         return {"frames": count, "fps": fps, "paths": job.finish(count, overlays, described)}
@@ -146,11 +147,7 @@ class Job:
                     place.done = 0
                     self.segmenter.reset()
         count = place.done
-        if max(self.annotations) >= count:
-            raise InputError(
-                f"a mask is given for frame {max(self.annotations)}, but the video has {count} frames; correct its number and "
-                "begin anew with --overwrite"
-            )
+        require_frames(self.annotations, count)
         attempt(self.out / STATE, lambda: self._save(place), "the masks are whole")  # overlays take a while, too
         return count, worked / (time.perf_counter() - start)
 
@@ -273,6 +270,15 @@ class Job:
             zip(self._numbered("forward", 0), names, strict=False), 0, None, every
         ):
             yield overlay_labels(frame, self.results.labels(name))
+
+
+def require_frames(annotations: Mapping[int, LabelMap], count: int) -> None:
+    """Raises InputError for a mask beyond the end of the video, which has `count` frames."""
+    if max(annotations) >= count:
+        raise InputError(
+            f"a mask is given for frame {max(annotations)}, but the video has {count} frames; correct its number and begin anew "
+            "with --overwrite"
+        )
 
 
 def check_overlays(overlays: tuple[str, ...] | None) -> tuple[str, ...]:
