@@ -33,6 +33,20 @@ def check_options(config: ConfigDict) -> None:
             raise InputError(f"config.inference.{name} is {config[name]}; give a number of at least 1, or 0 for all")
 
 
+def check_similarity(config: ConfigDict, similarity: str) -> None:
+    """Refuse options that a network with this `model.similarity` cannot follow."""
+    if similarity == "dot":
+        return
+    if config.memory_policy == "adaptive":
+        raise InputError(
+            f"memory_policy 'adaptive' merges keys by direction: it needs similarity 'dot', not {similarity!r}"
+        )
+    if config.dtype != "float32":
+        raise InputError(
+            f"inference.dtype is {config.dtype!r}; similarity {similarity!r} subtracts large numbers: set 'float32'"
+        )
+
+
 def check_outputs(outputs: Sequence[str]) -> None:
     """Refuse names of outputs that there are not."""
     unknown = set(outputs) - set(OUTPUTS)

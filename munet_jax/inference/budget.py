@@ -46,13 +46,9 @@ def estimate(network: Network, geometries: Sequence[Geometry], slots: int, video
       slots: objects, padded.
       videos: that are segmented in step.
     """
-    embedding = network.model.query_embedding
-    assert embedding.key_dim is not None
-    itemsize = np.dtype(embedding.dtype).itemsize
+    itemsize = np.dtype(network.model.query_embedding.dtype).itemsize
     bank = sum(
-        network.policy.bank_bytes(
-            slots, geometry.positions, key_dim=embedding.key_dim, value_dim=embedding.value_dim, itemsize=itemsize
-        )
+        network.policy.bank_bytes(slots, geometry.positions, **network.model.memory_dims, itemsize=itemsize)
         for geometry in geometries
     )
     step = max(step_bytes(network, geometry, slots) for geometry in geometries)

@@ -14,7 +14,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
-from munet_jax.inference.arguments import check_frame, check_ids, check_mask, check_options, check_outputs, given_ids
+from munet_jax.inference.arguments import (
+    check_frame,
+    check_ids,
+    check_mask,
+    check_options,
+    check_outputs,
+    check_similarity,
+    given_ids,
+)
 from munet_jax.inference.budget import check_budget
 from munet_jax.inference.cpu import COLLECTION, prepare
 from munet_jax.inference.half import in_dtype
@@ -49,10 +57,11 @@ class VideoSegmenter:
         """Take a network, its variables, and a config of configs/ (its section `inference` is read).
 
         Raises:
-          InputError: a field of `config.inference` has a value that cannot be.
+          InputError: a field of `config.inference` has a value that cannot be, or that the network cannot follow.
         """
         options = config.inference
         check_options(options)
+        check_similarity(options, model.matcher.similarity)
         self.config, self.max_objects = config, options.max_objects
         model = in_dtype(model, options.dtype)
         variables = prepare(model, variables, transform=options.winograd and jax.default_backend() == "cpu")

@@ -34,6 +34,11 @@ def create_model(config: ConfigDict) -> MUNet:
     check_section("config.model", config, ModelConfig)
     if config["motion_prior"] and config["mu_layer"]["matching"] != "softargmax":
         raise InputError("config.model.motion_prior moves masks to their match: set mu_layer.matching to 'softargmax'")
+    similarity = config.get("similarity", "dot")  # runs from before there was a choice have none
+    if similarity == "l2" and config["dtype"] != "float32":
+        raise InputError(
+            f"config.model.similarity 'l2' subtracts large numbers: set dtype to 'float32', not {config['dtype']!r}"
+        )
     dtype = jnp.dtype(config["dtype"])
     padding = config.get("padding", "mean")  # runs from before there was a choice have none
     query_encoder = _query_encoder(config["query_encoder"], padding, remat=config["remat"], dtype=dtype)
@@ -48,7 +53,7 @@ def create_model(config: ConfigDict) -> MUNet:
         fusion=Fusion(config["fusion"], dtype=dtype),
         query_embedding=KeyValue(key_dim, value_dim, dtype=dtype),
         memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype=dtype),
-        matcher=Matcher(config["top_k"] or None, shared_keys=not own_key),
+        matcher=Matcher(config["top_k"] or None, shared_keys=not own_key, similarity=similarity),
         decoder=Decoder(_decoder_widths(config["decoder_dim"]), config["motion_prior"], config["remat"], dtype=dtype),
     )
 

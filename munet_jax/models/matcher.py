@@ -41,17 +41,36 @@ class Matcher(nn.Module):
     Attributes:
       top_k: memory positions that take part for each query position; None takes all.
       shared_keys: all objects of a bank of frames remember the same keys (those of the query).
+      similarity: of two keys: 'dot' is k_m . k_q / sqrt(k), 'l2' is -|k_m - k_q|^2 / sqrt(k).
     """
 
     top_k: int | None = None
     shared_keys: bool = False
+    similarity: str = "dot"
+
+    def remembered(self, key: Float[Array, "*shape k"]) -> Float[Array, "*shape e"]:
+        """A key as memory keeps it. For 'l2' one channel more makes every form of the read, which takes products, compute it.
+
+        -|k_m - k_q|^2 is 2 k_m . k_q - |k_m|^2, up to what all that a position reads have in common.
+        """
+        if self.similarity == "dot":
+            return key
+        return jnp.concatenate([2 * key, -jnp.sum(key**2, axis=-1, keepdims=True)], axis=-1)
+
+    def asked(self, key: Float[Array, "*shape k"]) -> Float[Array, "*shape e"]:
+        """A key as it asks what `remembered` made; the read divides by the root of one channel more."""
+        if self.similarity == "dot":
+            return key
+        k = key.shape[-1]
+        return jnp.concatenate([key, jnp.ones_like(key[..., :1])], axis=-1) * ((k + 1) / k) ** 0.5
 
     def __call__(
         self, bank: Bank, key: Float[Array, "b h w k"], value: Float[Array, "b h w v"]
     ) -> tuple[Float[Array, "b n h w e"], Bank]:
         """Query key and value -> readout and query value, concatenated (e = 2 v), and the memory after the read."""
-        b, h, w, k = key.shape
-        found, bank = bank.read(key.reshape(b, h * w, k), top_k=self.top_k, shared_keys=self.shared_keys)
+        b, h, w, _ = key.shape
+        asked = self.asked(key).reshape(b, h * w, -1)
+        found, bank = bank.read(asked, top_k=self.top_k, shared_keys=self.shared_keys)
         n, v = found.shape[1], found.shape[-1]
         found = found.reshape(b, n, h, w, v).astype(value.dtype)
         own = jnp.broadcast_to(value[:, None], (b, n, h, w, v))

@@ -52,6 +52,16 @@ class MUNet(nn.Module):
     decoder: Decoder
     object_chunk: int = 0
 
+    @property
+    def memory_dims(self) -> dict[str, int]:
+        """Channels of the keys and values that memory keeps."""
+        embedding = self.query_embedding
+        assert embedding.key_dim is not None
+        return {
+            "key_dim": embedding.key_dim + (self.matcher.similarity == "l2"),
+            "value_dim": embedding.value_dim,
+        }
+
     def encode(self, frames: FrameBatch) -> Encoded:
         """Enc-Q, once per frame: [b, h, w, 3] of any size, padded to a multiple of 16."""
         features = self.query_encoder(frames)
@@ -92,7 +102,7 @@ class MUNet(nn.Module):
         query_key: Float[Array, "b h2 w2 k"],
         semantic: AnyMap | None = None,
         objects: ObjectValid | None = None,
-    ) -> tuple[Float[Array, "b n p k"], Float[Array, "b n p v"]]:
+    ) -> tuple[Float[Array, "b n p e"], Float[Array, "b n p v"]]:
         """Enc-R and memory embedding: a frame, its masks, query key and F_s -> keys and values of p = h' * w' positions.
 
         `objects` says which slots hold an object, for an Enc-R that is shown the others' masks; None: all.
@@ -104,6 +114,7 @@ class MUNet(nn.Module):
             b, n = masks.shape[:2]
             key, value = self.memory_embedding(self.reference_encoder(frames, masks, semantic, others))
             key = per_object(query_key, n) if key is None else key
+            key = self.matcher.remembered(key)
             return key.reshape(b, n, -1, key.shape[-1]), value.reshape(b, n, -1, value.shape[-1])
 
         return over_objects(self.object_chunk, embed, masks, others)

@@ -90,6 +90,10 @@ class ModelConfig:
     padding: Literal["mean", "black"] = field_of(
         "mean", "what frames are padded with to multiples of 16: the mean colour, or black as STM's are"
     )
+    similarity: Literal["dot", "l2"] = field_of(
+        "dot",
+        "similarity of keys: their product, or minus their squared distance; each divided by the root of the channels",
+    )
     top_k: int = field_of(0, "memory positions that each query position reads, the most similar; 0 reads all")
     remat: bool = field_of(
         False, "in training, compute inner maps of encoders and decoder twice: less memory, more time"

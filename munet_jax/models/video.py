@@ -111,10 +111,8 @@ def init_state(
     image = jax.ShapeDtypeStruct((batch, *frame_size, 3), jnp.uint8)
     encoded = jax.eval_shape(lambda variables, frame: model.apply(variables, frame, method="encode"), variables, image)
     rows, columns = positions_of(frame_size)
-    embedding = model.query_embedding
-    assert embedding.key_dim is not None
     bank = (policy or EveryK()).init(
-        batch, objects, rows * columns, key_dim=embedding.key_dim, value_dim=embedding.value_dim, dtype=embedding.dtype
+        batch, objects, rows * columns, **model.memory_dims, dtype=model.query_embedding.dtype
     )
     return VideoState(
         bank.grow(frames),

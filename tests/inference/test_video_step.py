@@ -8,9 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import testing
 from munet_jax.inference import VideoSegmenter
+from munet_jax.inference.export import create_step
+from munet_jax.models import create_model
 from munet_jax.models import video as video_step
 from munet_jax.models.video import Given, VideoState
+from munet_jax.runtime.errors import InputError
+from tests.models.tiny import run_clip
 
 FRAMES, SIZE = 6, (56, 72)
 
@@ -84,3 +89,33 @@ def test_a_step_without_given_masks_is_one_with_none_named(
     plain, *others = run(jnp.asarray(np.stack(frames[:2])))
     for other in others:
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), other, plain)
+
+
+def test_keys_that_are_compared_by_distance_go_through_training_and_inference_alike(video: Any, variables: Any) -> None:
+    frames, labels = video
+    config = testing.get_config()
+    config.model.similarity, config.inference.memory_interval = "l2", 1
+    model = create_model(config.model)
+    stream = VideoSegmenter(model, variables, config)
+    found = [stream.step(frames[k], None if k else labels[0], outputs=("probabilities",)) for k in range(3)]
+    masks = (np.asarray(labels[0]) == np.arange(1, 3)[:, None, None])[None].astype(np.float32)
+    clip = (jnp.asarray(np.stack(frames[:3]))[None], jnp.asarray(masks), jnp.ones((1, 2), bool))
+    logits = {}
+    for similarity in ("dot", "l2"):
+        network = model.clone(matcher=model.matcher.clone(similarity=similarity))
+        logits[similarity] = run_clip(network, variables, *clip, memory="sequential")[0]
+    assert float(jnp.abs(logits["dot"] - logits["l2"]).max()) > 1e-3
+    for number in (1, 2):
+        expected = np.asarray(jax.nn.softmax(logits["l2"][number - 1]))
+        np.testing.assert_allclose(found[number].probabilities, expected, atol=1e-4)
+    config.inference.memory_policy = "adaptive"
+    with pytest.raises(InputError, match="'adaptive' merges keys by direction: it needs similarity 'dot'"):
+        VideoSegmenter(model, variables, config)
+    config.inference.update(memory_policy="every_k", dtype="float16")
+    with pytest.raises(InputError, match="dtype is 'float16'; similarity 'l2' subtracts large numbers: set 'float32'"):
+        create_step(model, variables, config, (56, 72), objects=2)
+    config.model.dtype = "bfloat16"
+    with pytest.raises(
+        InputError, match="similarity 'l2' subtracts large numbers: set dtype to 'float32', not 'bfloat16'"
+    ):
+        create_model(config.model)

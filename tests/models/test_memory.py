@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from munet_jax.models.matcher import Matcher
 from munet_jax.models.memory import Adaptive, AdaptiveBank, EveryK, FrameBank, NewFrame, forget_objects, more_objects
 from munet_jax.models.memory.every_k import PREVIOUS_SLOT, more_frames
 from munet_jax.models.memory.readout import Memory, chunked_readout, counted_readout, readout, shared_readout
@@ -103,6 +104,26 @@ def test_memory_read_equals_the_loop(top_k: int | None) -> None:
     got, _ = bank.read(jnp.asarray(query), top_k=top_k)
     np.testing.assert_allclose(got, read_by_loop(bank, query, top_k), atol=1e-5)
     assert float(jnp.abs(got[1, 1]).max()) == 0.0  # an object nobody remembers
+
+
+@pytest.mark.parametrize("policy", [EveryK(), EveryK(chunk=4)])
+@pytest.mark.parametrize("top_k", [None, 3])
+@pytest.mark.parametrize("shared_keys", [True, False])
+def test_the_squared_distance_is_read_in_every_form(policy: EveryK, top_k: int | None, shared_keys: bool) -> None:
+    """One channel more in memory; the loop takes the distances themselves."""
+    bank = random_bank()._replace(policy=policy)
+    keys = jnp.broadcast_to(bank.keys[:, :1], bank.keys.shape) if shared_keys else bank.keys
+    query = np.random.default_rng(1).standard_normal((2, 1, 7, 5)).astype(np.float32)
+    matcher = Matcher(top_k, shared_keys, "l2")
+    value = jnp.zeros((2, 1, 7, 6))
+    found, _ = matcher.apply({}, bank._replace(keys=matcher.remembered(keys)), jnp.asarray(query), value)
+    distances = ((np.asarray(keys)[:, :, :, :, None] - query[:, None, None]) ** 2).sum(-1)
+    scores = np.where(np.asarray(bank.occupied)[..., None], -distances / np.sqrt(5), -np.inf).reshape(2, 2, 12, 7)
+    for i, j, q in np.ndindex(2, 2, 7):
+        best = np.argsort(-scores[i, j, :, q])[:top_k]
+        weights = np.exp(scores[i, j, best, q] - 0.0)
+        expected = weights @ np.asarray(bank.values)[i, j].reshape(12, 6)[best] / max(weights.sum(), 1e-30)
+        np.testing.assert_allclose(found[i, j, 0, q, :6], expected, atol=2e-5)
 
 
 def test_putting_a_frame_touches_one_slot() -> None:
