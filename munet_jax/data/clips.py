@@ -76,7 +76,9 @@ class ClipOptions:
       max_skip: every k-th annotated frame of a video is taken, k drawn from 1 to this (less where the video ends).
       min_pixels: an object with fewer pixels in frame 0, after cropping, is not followed.
       composite: chance that the objects of another video of the source pass over a clip of a video. Where a slot is free,
-        they are one more object to follow in half of the cases.
+        they are one more object to follow in half of the cases, and others may pass with the same chance.
+      look_alike: chance that what passes over a clip, or crosses an object of a still image, is the clip's own object once
+        more, in other colours.
     """
 
     length: int
@@ -87,6 +89,7 @@ class ClipOptions:
     max_skip: int = 1
     min_pixels: int = 16
     composite: float = 0.0
+    look_alike: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,4 +118,5 @@ def clip_options(config: ConfigDict) -> ClipOptions:
         max_skip=config.max_skip,
         min_pixels=config.min_pixels,
         composite=config.composite,
+        look_alike=config.look_alike,
     )

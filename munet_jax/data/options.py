@@ -124,6 +124,11 @@ class DataConfig(SourceConfig):
     composite: float = field_of(
         0.0, "share of the clips of videos over which the objects of another video of the same source pass"
     )
+    look_alike: float = field_of(
+        0.0,
+        "share of what passes over clips of videos or crosses objects of still images that is the clip's own objects once more, "
+        "at another place and size, mirrored or not, in other colours",
+    )
     still_share: float = field_of(
         0.0, "share of the clips of a kind with videos that are made of single annotated frames, moved as still images"
     )

@@ -14,7 +14,15 @@ from munet_jax.data.masks import IGNORE
 from munet_jax.data.objects import pick_objects, slots_by_id
 from munet_jax.data.options import DataConfig
 from munet_jax.data.stills import Frames, StillMover
-from munet_jax.data.transforms import Matrix, draw_affine, draw_crop, jitter_colours, warp_image, warp_labels
+from munet_jax.data.transforms import (
+    Matrix,
+    draw_affine,
+    draw_crop,
+    jitter_colours,
+    recolour,
+    warp_image,
+    warp_labels,
+)
 from munet_jax.host_types import Image, LabelMap
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import check_section
@@ -101,7 +109,8 @@ def sample_clip(
     renumbered 1, 2, ... in the order of their ids; every other object is background in all frames. A clip whose
     reference shows no object after cropping is drawn again: other crops, then another start in the video, then other
     videos. A still image is moved; its objects may be put over another image, and one of that image may be added
-    (munet_jax/data/stills.py). Objects of another video may pass over a video's clip (munet_jax/data/composites.py).
+    (munet_jax/data/stills.py). Objects of another video, or its own once more, may pass over a video's clip
+    (munet_jax/data/composites.py), and others over those.
 
     Args:
       source: the videos.
@@ -127,7 +136,9 @@ def sample_clip(
     else:
         frames, labels, valid = _read_frames(source, reference, rng, options)
         slots = len(reference.ids)
-        if options.composite and rng.uniform() < options.composite:
+        for _ in range(max(1, options.max_objects - 1)):
+            if not options.composite or rng.uniform() >= options.composite:
+                break
             (frames, labels, valid), slots = _add_other(
                 source, reference, (frames, labels, valid), slots, rng, options, index
             )
@@ -177,16 +188,24 @@ def _add_other(
     options: ClipOptions,
     index: ClipIndex | None,
 ) -> tuple[Frames, int]:
-    """Pastes the objects of a clip of another video, and counts the slots; the clip as it is where they would hide it."""
+    """Pastes the objects of a clip of another video, or its own once more, and counts the slots.
+
+    The clip stays as it is where they would hide it.
+    """
     index = index or ClipIndex(source, options.length)
-    for video, start in index.draw(rng, OTHER_TRIES):
-        if video == reference.video:
+    alike = bool(options.look_alike) and rng.uniform() < options.look_alike
+    own = [(reference.video, reference.start)] * OTHER_TRIES
+    for video, start in own if alike else index.draw(rng, OTHER_TRIES):
+        if video == reference.video and not alike:
             continue
         other = _find_reference(source, video, start, rng, options, index)
-        if other.video == reference.video:
+        if (other.video == reference.video) != alike:
             continue
         followed = slots < options.max_objects and rng.uniform() < 0.5
-        pasted = paste_objects(clip, _read_frames(source, other, rng, options), slots + 1 if followed else 0)
+        above = _read_frames(source, other, rng, options)
+        if alike:
+            above = (recolour(above[0], rng, options.augmentation), *above[1:])
+        pasted = paste_objects(clip, above, slots + 1 if followed else 0)
         pixels = np.bincount(pasted[1][0].ravel(), minlength=slots + 2)[1 : slots + 1 + followed]
         if (pixels >= options.min_pixels).all():
             return pasted, slots + followed

@@ -12,7 +12,7 @@ from munet_jax.data.layers import Layer, compose, fill_holes, middle_of
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.objects import pick_objects, slots_by_id
 from munet_jax.data.still_motion import Course, draw_course
-from munet_jax.data.transforms import Matrix, affine, draw_crop, warp_image, warp_labels
+from munet_jax.data.transforms import Matrix, affine, draw_crop, recolour, warp_image, warp_labels
 from munet_jax.host_types import Float, Image, LabelMap
 
 # Colours, slots and validity of a clip's frames; and the number of slots in use.
@@ -169,7 +169,8 @@ class StillMover:
             own = draw_course(rng, self._motion, size, middle=middle, factor=self._motion.own_factor)
             objects.append(Layer(image, mask, place, (camera, own), slot))
         if other is not None and other.crosses:
-            crossing = self._crossing(other, middle, camera, rng, slot=len(ids) + 1)
+            passes = self._look_alike(image, labels, ids, rng) or other
+            crossing = self._crossing(passes, middle, camera, rng, slot=len(ids) + 1)
             if crossing is not None:
                 objects.insert(int(rng.integers(len(objects) + 1)), crossing)
         if other is not None and other.behind:
@@ -177,7 +178,20 @@ class StillMover:
             # What crosses must not stand in the background as well.
             behind = fill_holes(other.image, other.labels > 0) if other.crosses else other.image
             return [Layer(behind, None, other_crop, (camera,), 0), *objects]
-        return [Layer(fill_holes(image, labels > 0), None, crop, (camera,), 0), *objects]
+        hole = labels > 0
+        # An image that is objects everywhere keeps those that stand still.
+        hole = np.isin(labels, ids) if hole.all() else hole
+        return [Layer(fill_holes(image, hole), None, crop, (camera,), 0), *objects]
+
+    def _look_alike(
+        self, image: Image, labels: LabelMap, ids: Sequence[int], rng: np.random.Generator
+    ) -> _Other | None:
+        """The last of the image's objects in other colours, or None, as drawn."""
+        options = self._options
+        if not options.look_alike or rng.uniform() >= options.look_alike:
+            return None
+        colours = recolour(image[None], rng, options.augmentation)[0]
+        return _Other(colours, np.where(labels == ids[-1], labels, 0).astype(np.uint8), behind=False, crosses=True)
 
     def _place(
         self, crop: Matrix, middle: Point, rng: np.random.Generator, to: Point | None = None

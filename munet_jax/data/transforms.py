@@ -187,11 +187,18 @@ def warp_coverage(source_size: tuple[int, ...], matrix: Matrix, size: tuple[int,
 
 def jitter_colours(image: Image, rng: np.random.Generator, config: AugmentationConfig) -> Image:
     """A frame [h, w, 3] with its colours changed at random."""
-    picture = PILImage.fromarray(image)
+    return recolour(image[None], rng, config)[0]
+
+
+def recolour(
+    frames: UInt8[np.ndarray, "t h w 3"], rng: np.random.Generator, config: AugmentationConfig
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """Frames with their colours changed at random, all alike."""
+    pictures = [PILImage.fromarray(frame) for frame in frames]
     # By Pillow's histogram: with numpy's mean over colours the whole jitter took 2.5 ms at 400 x 400, so it takes 0.7.
-    counts = np.array(picture.convert("L").histogram())
+    counts = np.array(pictures[0].convert("L").histogram())
     matrix = draw_colours(rng, config, float(counts @ np.arange(256) / counts.sum()))
-    return np.asarray(picture.convert("RGB", tuple(matrix.ravel().tolist())))
+    return np.stack([np.asarray(picture.convert("RGB", tuple(matrix.ravel().tolist()))) for picture in pictures])
 
 
 def _warp_smooth(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,24 @@ def test_an_object_that_would_be_hidden_leaves_the_clip_as_it_is() -> None:
 def test_nothing_is_pasted_of_the_same_video() -> None:
     clip = sample(MemorySource([[label_map((1,))] * 5]))
     np.testing.assert_array_equal(clip["labels"], [label_map((1,))] * 3)
+
+
+def test_its_own_object_may_pass_once_more_in_other_colours() -> None:
+    """At another place and size, as crops are drawn; it is a further object, or one that only hides."""
+    source = MemorySource([[block(1, 16, 24)] * 5])
+    crops = dataclasses.replace(AugmentationConfig.none(), random_crop=True, crop_scale_min=0.6, flip=0.5, hue=0.4)
+    seen, moved = set(), []
+    for seed in range(12):
+        clip = sample(source, seed, look_alike=1.0, augmentation=crops, max_objects=3, min_pixels=40)
+        slots = int(clip["objects"].sum())
+        assert set(np.unique(clip["labels"])) == set(range(slots + 1))
+        first, second = (
+            (clip["frames"][0][clip["labels"][0] == slot].mean(axis=0) for slot in (1, 2)) if slots > 1 else (0, 0)
+        )
+        moved.append(float(np.abs(first - second).max()))
+        seen.add(slots)
+    assert seen == {1, 2, 3}
+    assert max(moved) > 60
 
 
 def test_without_composites_clips_are_what_they_were() -> None:

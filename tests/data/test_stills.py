@@ -124,6 +124,34 @@ def test_an_object_that_crosses_is_labelled_only_where_a_slot_is_free() -> None:
     assert met >= 9
 
 
+def test_what_crosses_may_be_the_object_once_more() -> None:
+    source = MemorySource([[label_map((1,))], [label_map((3,))]])
+    motion = dataclasses.replace(APART, crossing=1.0)
+    twice = 0
+    for seed in range(12):
+        sample = _sample(source, motion, seed=seed, look_alike=1.0)
+        assert not (np.abs(sample["frames"].astype(int) - COLOURS[3]) <= 40).all(axis=-1).any()
+        red = (np.abs(sample["frames"].astype(int) - COLOURS[1]) <= 20).all(axis=-1)
+        assert (sample["labels"][red] > 0).all() or not sample["objects"][1]
+        twice += bool((sample["labels"][red] == 2).any())
+    assert twice >= 3
+
+
+def test_an_image_of_regions_everywhere_keeps_those_that_stand_still() -> None:
+    labels = np.full(SIZE, 2, np.uint8)
+    labels[20:30, 20:36], labels[:, 50:] = 1, 4
+    sample = _sample(MemorySource([[labels]]), dataclasses.replace(APART, own_factor=3.0), max_objects=1, seed=4)
+    (moved,) = np.unique(labels[sample["labels"][0] == 1])
+    left = [_near(sample["frames"][-1], identity).sum() for identity in (1, 2, 4)]
+    for identity, pixels in zip((1, 2, 4), left, strict=True):
+        share = pixels / (labels == identity).sum()
+        assert identity == moved or share > 0.7
+
+
+def _near(frame: np.ndarray, identity: int) -> np.ndarray:
+    return (np.abs(frame.astype(int) - COLOURS[identity]) <= 40).all(axis=-1)
+
+
 def test_what_crosses_does_not_stand_in_the_background_too() -> None:
     source = MemorySource([[label_map((1,))], [label_map((3,))]])
     motion = dataclasses.replace(APART, crossing=1.0, paste=1.0)
