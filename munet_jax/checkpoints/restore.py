@@ -106,6 +106,8 @@ def merged(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables of `path`, with those of `variables` that it lacks, and the names of these parameters.
 
+    With `train.init_fitting` it lacks those, too, that do not fit.
+
     Raises:
       InputError: it has tensors that the model of `config` has not, or of other shapes.
     """
@@ -118,15 +120,19 @@ def merged(
         for name in sorted(theirs, key=lambda name: (name[:7] != "params/", name))
         if theirs[name] != ours.get(name)
     ]
-    if wrong:
+    if wrong and not config.train.init_fitting:
         named = (f"{short(name)} is {theirs[name]}, here {ours.get(name, 'not used')}" for name in wrong[:NAMED])
         raise InputError(
             f"config.train.init_from: {path} is of another model: {len(wrong)} of its tensors do not fit: {'; '.join(named)}"
-            f"{'; ...' if len(wrong) > NAMED else ''}; use the model of its own config"
+            f"{'; ...' if len(wrong) > NAMED else ''}; use the model of its own config, or "
+            "--config.train.init_fitting=True, which leaves them out"
         )
-    lacking = sorted(ours.keys() - theirs.keys())
+    fitting = theirs.keys() - set(wrong)
+    if not fitting:
+        raise InputError(f"config.train.init_from: {path} has nothing that fits the network; give another file")
+    lacking = sorted(ours.keys() - fitting)
     drawn, flat = flatten_dict(variables, sep="/"), flatten_dict(stored, sep="/")
-    found = unflatten_dict(flat | {name: drawn[name] for name in lacking}, sep="/")
+    found = unflatten_dict({name: (flat if name in fitting else drawn)[name] for name in ours}, sep="/")
     return {"params": {}, "batch_stats": {}} | found, tuple(short(name) for name in lacking)
 
 

@@ -28,7 +28,8 @@ def create_schedule(config: ConfigDict, length: Length) -> optax.Schedule:
     Args:
       config: `config.optimizer` (fields: `OptimizerConfig`).
       length: of the run. 'halving' counts its clips, so that an epoch has one rate whatever the batch; 'cosine' reaches 0 with
-        its last step; `scale_lr` multiplies the rate, which is meant for one clip (the paper's batch), by its batch.
+        its last step, and so does any with `decay_steps`; `scale_lr` multiplies the rate, which is meant for one clip (the
+        paper's batch), by its batch.
 
     Raises:
       InputError: a value that a field does not take.
@@ -38,6 +39,8 @@ def create_schedule(config: ConfigDict, length: Length) -> optax.Schedule:
     check_section("config.optimizer", config, OptimizerConfig)
     kind, rate = config["schedule"], config["learning_rate"] * SCALES[config["scale_lr"]](length.batch_size)
     warmup = _warmup(config, length)
+    if config["decay_steps"] < 0:
+        raise InputError(f"config.optimizer.decay_steps is {config['decay_steps']}; give 0 or more")
     if config["halve_every_epochs"] < 1:
         raise InputError(f"config.optimizer.halve_every_epochs is {config['halve_every_epochs']}; give 1 or more")
 
@@ -51,6 +54,8 @@ def create_schedule(config: ConfigDict, length: Length) -> optax.Schedule:
         elif kind == "cosine":
             part = x.clip((now - warmup) / max(length.steps - warmup, 1), 0.0, 1.0)
             value = 0.5 * (1.0 + x.cos(np.pi * part))
+        if config["decay_steps"]:
+            value *= x.clip((length.steps - now) / config["decay_steps"], 0.0, 1.0)
         return rate * value * (x.minimum(now / warmup, 1.0) if warmup else 1.0)
 
     return schedule

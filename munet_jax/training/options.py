@@ -28,6 +28,7 @@ class OptimizerConfig:
         "halving", "halve the rate every halve_every_epochs, let it fall to 0 at the end of the run, or keep it"
     )
     halve_every_epochs: int = field_of(25, "halving: epochs from one halving to the next")
+    decay_steps: int = field_of(0, "steps at the end of the run over which the rate falls to 0 in a straight line")
     warmup_steps: int = field_of(0, "steps over which the rate rises from 0")
     warmup_epochs: float = field_of(0.0, "the same in epochs; set one of the two")
     weight_decay: float = field_of(0.5, "weight decay of all parameters, decoupled from the gradient")
@@ -45,6 +46,10 @@ class TrainConfig:
         "backbone", "what a new run starts from: the file of one of the next two fields, or random weights"
     )
     init_from: str = field_of("", "start 'init_from': run, file of weights or 'lite' with the parameters")
+    init_fitting: bool = field_of(
+        False,
+        "start 'init_from': leave out what does not fit the network, and say what stays random, in place of refusing",
+    )
     backbone: str = field_of("", "start 'backbone': file of `munet convert` with the weights of the encoders")
     epochs: float = field_of(
         100.0, "length of a run in epochs (see data.epoch_clips); its steps follow from the clips and train.batch_size"

@@ -145,6 +145,22 @@ def test_what_a_file_lacks_stays_random_and_is_named_and_what_does_not_fit_is_re
         InputError, match=r"is of another model: 2 of its tensors do not fit: .*key/kernel is .*, here .*16"
     ):
         start_variables(config, state_of(config).variables, tmp_path / "new")
+    config.train.init_fitting = True
+    narrow = state_of(config)
+    found, said = start_variables(config, narrow.variables, tmp_path / "new")
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a.shape, b.shape), found["params"], narrow.params)
+    assert [name for name in said.random if not name.startswith("decoder/")] == [
+        "query_embedding/key/bias", "query_embedding/key/kernel"
+    ]  # fmt: skip
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        found["params"]["query_embedding"]["key"],
+        narrow.params["query_embedding"]["key"],
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, b + 1), found["params"]["mu_layer"], theirs.params["mu_layer"]
+    )
+    config.train.init_fitting = False
     config.train.init_from = "lite"
     with pytest.raises(InputError, match="is of another model") as caught:
         start_variables(config, state.variables, tmp_path / "new")

@@ -63,6 +63,13 @@ def test_cosine_ends_at_zero_and_constant_stays() -> None:
     assert rate(999, schedule="constant") == pytest.approx(2e-5)
 
 
+def test_a_flat_rate_may_fall_in_a_straight_line_at_the_end() -> None:
+    rates = [rate(step, schedule="constant", decay_steps=400) for step in (0, 600, 700, 900, 1000)]
+    assert rates == pytest.approx([2e-5, 2e-5, 1.5e-5, 0.5e-5, 0.0])
+    with pytest.raises(InputError, match="decay_steps is -1; give 0 or more"):
+        rate(0, decay_steps=-1)
+
+
 @pytest.mark.parametrize("schedule", ["halving", "cosine", "constant"])
 def test_warm_up_is_linear(schedule: str) -> None:
     rates = [rate(step, schedule=schedule, warmup_steps=10) for step in (0, 5, 10)]
