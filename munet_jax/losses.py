@@ -53,6 +53,17 @@ def cross_entropy(
     return _reduce(jnp.sum(losses * weights), jnp.sum(weights), reduction)
 
 
+def soft_cross_entropy(
+    log_probabilities: Float[Array, "*shape c"], target: Float[Array, "*shape c"], weights: Float[Array, "*shape"]
+) -> SumAndCount:
+    """Cross-entropy against shares of the classes, summed over weighted places; the weights are what is counted.
+
+    A class without a share does not count, whatever its probability: its logarithm may be minus infinity.
+    """
+    terms = target * jnp.where(target > 0, log_probabilities, 0.0)
+    return SumAndCount(-jnp.sum(terms * weights[..., None]), jnp.sum(weights))
+
+
 def bootstrapped_cross_entropy(
     logits: ClassLogits,
     labels: Int[Array, "b h w"],

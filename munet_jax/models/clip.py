@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from munet_jax.array_types import AnyMap, Array, Bool, ClipBatch, Float, FrameBatch, ObjectMasks, ObjectValid
+from munet_jax.array_types import (
+    AnyMap,
+    Array,
+    Bool,
+    ClipBatch,
+    CostVolume,
+    Float,
+    FrameBatch,
+    Int,
+    ObjectMasks,
+    ObjectValid,
+    UInt8,
+)
 from munet_jax.models.aggregation import object_probabilities
 from munet_jax.models.memory.every_k import FrameBank, empty_bank
 from munet_jax.models.query import Encoded, Query
+
+
+class Matched(NamedTuple):
+    """A clip's logits, and the softmax over the window that its frames were matched with."""
+
+    logits: Float[Array, "b s h w c"]
+    neighbours: Float[Array, "b s hc wc u"]  # of each query frame against the frame before
+    extra: CostVolume  # the logarithm of that of each clip's extra frame against the frame that it is a view of
 
 
 def segment_clip(
@@ -35,15 +57,63 @@ def segment_clip(
     Returns:
       logits [b, t - 1, h, w, n + 1].
     """
-    b, t, h, w, _ = frames.shape
-    encoded = model.encode(frames.reshape(b * t, h, w, 3))
+    encoded = model.encode(merged(frames))
+    return _segment(model, frames, masks, objects, encoded, memory, hinted)[0]
+
+
+def segment_and_match(
+    model: nn.Module,
+    frames: ClipBatch,
+    masks: ObjectMasks,
+    objects: ObjectValid,
+    extra: FrameBatch,
+    origin: Int[Array, " b"],
+    *,
+    memory: str = "reference",
+    hinted: Bool[Array, "b s"] | None = None,
+) -> Matched:
+    """`segment_clip`, and what the MU-Layer's softmax says; Enc-Q sees each frame once.
+
+    Args:
+      model: as there, with the other arguments.
+      frames: as there.
+      masks: as there.
+      objects: as there.
+      extra: another view of one frame of each clip, of the clips' type.
+      origin: the number of that frame.
+      memory: as there.
+      hinted: as there.
+    """
+    b, t = frames.shape[:2]
+    both = model.encode(jnp.concatenate([merged(frames), extra]))
+    encoded = jax.tree.map(lambda x: x[: b * t], both)
+    logits, query = _segment(model, frames, masks, objects, encoded, memory, hinted)
+    own = encoded.reduced.reshape(b, t, *encoded.reduced.shape[1:])
+    seen = jnp.take_along_axis(own, origin[:, None, None, None, None], axis=1)[:, 0]
+    weights = query.motion.weights
+    return Matched(
+        logits, weights.reshape(b, t - 1, *weights.shape[1:]), model.mu_layer.log_weights(both.reduced[b * t :], seen)
+    )
+
+
+def _segment(
+    model: nn.Module,
+    frames: ClipBatch,
+    masks: ObjectMasks,
+    objects: ObjectValid,
+    encoded: Encoded,
+    memory: str,
+    hinted: Bool[Array, "b s"] | None,
+) -> tuple[Float[Array, "b s h w c"], Query]:
+    """What `segment_clip` gives, of encoded frames, and all query frames [b * s, ...]."""
+    b, t = frames.shape[:2]
     query = model.query(*neighbours(encoded, b, t))
     room = 1 if memory == "reference" else t - 1
     bank = _first_memory(model, frames[:, 0], masks, objects, first_of_clips(encoded, b, t), room)
     if memory == "reference":
-        return _match_together(model, query, bank, objects, masks)
+        return _match_together(model, query, bank, objects, masks), query
     hinted = jnp.ones((b, t - 1), jnp.bool_) if hinted is None else hinted
-    return _match_in_order(model, query, bank, objects, masks, frames[:, 1:], hinted)
+    return _match_in_order(model, query, bank, objects, masks, frames[:, 1:], hinted), query
 
 
 def _first_memory(
@@ -103,6 +173,11 @@ def _match_in_order(
     )
     in_order = (by_time(query, b, s), jnp.moveaxis(frames, 1, 0), jnp.arange(s), hinted.T)
     return scan(model, (bank, masks), in_order)[1]
+
+
+def merged(frames: ClipBatch) -> Float[Array, "_ h w 3"] | UInt8[Array, "_ h w 3"]:
+    """[b, t, h, w, 3] -> [b * t, h, w, 3]."""
+    return frames.reshape(-1, *frames.shape[2:])
 
 
 def first_of_clips(encoded: Encoded, b: int, t: int) -> Encoded:

@@ -154,11 +154,19 @@ def window_weights(
     valid: Bool[Array, "#b h w u"] | None,
 ) -> CostVolume:
     """The softmax over the window that `displacement` averages with; arguments as there."""
-    sign = -1.0 if matching == "softargmin" else 1.0
-    scores = sign * cost / temperature
-    if valid is not None:
-        scores = jnp.where(valid, scores, -jnp.inf)
-    return jax.nn.softmax(scores, axis=-1)
+    return jax.nn.softmax(window_scores(cost, matching=matching, temperature=temperature, valid=valid), axis=-1)
+
+
+def window_scores(
+    cost: CostVolume,
+    *,
+    matching: str,
+    temperature: float | Float[Array, ""],
+    valid: Bool[Array, "#b h w u"] | None,
+) -> CostVolume:
+    """What `window_weights` takes the softmax of."""
+    scores = (-1.0 if matching == "softargmin" else 1.0) * cost / temperature
+    return scores if valid is None else jnp.where(valid, scores, -jnp.inf)
 
 
 def uncertainty(cost: CostVolume, *, valid: Bool[Array, "#b h w u"] | None = None) -> Uncertainty:
@@ -228,11 +236,19 @@ class MULayer(nn.Module):
         valid = window_inside(h, w, self.radius) if self.outside == "mask" else None
         return cost_volume(reduced, previous, radius=self.radius), valid
 
+    def log_weights(self, reduced: FeatureMap, previous: FeatureMap) -> CostVolume:
+        """The logarithm of the softmax over the window, of two reduced features; arguments as in `__call__`."""
+        cost, valid = self.cost(reduced, previous)
+        return jax.nn.log_softmax(window_scores(cost, **self._softmax(valid)), axis=-1)
+
+    def _softmax(self, valid: Bool[Array, "1 h w u"] | None) -> dict[str, Any]:
+        temperature = jnp.exp(self.log_temperature) if self.learn_temperature else self.temperature
+        return {"matching": self.matching, "temperature": temperature, "valid": valid}
+
     def __call__(self, reduced: FeatureMap, previous: FeatureMap) -> Motion:
         """Reduced features of frames t and t-1 [b, h', w', D / 4] -> motion feature, displacement, uncertainty."""
         cost, valid = self.cost(reduced, previous)  # Eq. 1
-        temperature = jnp.exp(self.log_temperature) if self.learn_temperature else self.temperature
-        softmax: dict[str, Any] = {"matching": self.matching, "temperature": temperature, "valid": valid}
+        softmax = self._softmax(valid)
         moved = displacement(cost, radius=self.radius, **softmax)  # Sec. 3.2
         certainty = uncertainty(cost, valid=valid)  # Eq. 2
         motion_input = [

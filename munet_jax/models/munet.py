@@ -14,7 +14,7 @@ from munet_jax.array_types import (
     ObjectValid,
 )
 from munet_jax.models.aggregation import soft_aggregation
-from munet_jax.models.clip import segment_clip
+from munet_jax.models.clip import segment_and_match, segment_clip
 from munet_jax.models.decoder import Decoder, per_object
 from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, ReferenceEncoder, other_objects
 from munet_jax.models.fusion import Fusion
@@ -120,3 +120,4 @@ class MUNet(nn.Module):
         return over_objects(self.object_chunk, embed, masks, others)
 
     __call__ = segment_clip  # training: frames 1.. of a clip, given frame 0's masks
+    segment_and_match = segment_and_match  # the same where the motion is trained too

@@ -72,6 +72,11 @@ class TrainConfig:
     memory: Literal["reference", "sequential"] = field_of(
         "reference", "remember a clip's first frame alone, or the frames that were predicted too"
     )
+    motion_weight: float = field_of(
+        0.0,
+        "weight of the losses of the MU-Layer's motion, against frames that are warped by a drawn motion and by the labels "
+        "of neighbouring frames; not in the paper",
+    )
     prior_dropout: float = field_of(0.0, "share of the query frames that are not shown the motion prior")
     log_every: int = field_of(50, "steps from one line of metrics.jsonl to the next")
     checkpoint_every: int = field_of(500, "steps from one checkpoint to the next; the last step is saved too")

@@ -18,6 +18,8 @@ from munet_jax.models import MUNet, init_variables
 from munet_jax.models.aggregation import object_probabilities
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import choices_of
+from munet_jax.training.drawn_motion import DrawnFrame, draw_frames
+from munet_jax.training.motion_terms import blank, motion_loss, motion_terms
 from munet_jax.training.optimizer import frozen_parameters
 from munet_jax.training.options import TrainConfig
 
@@ -56,7 +58,7 @@ class Batch(struct.PyTreeNode):
 
 
 DEFAULTS = TrainConfig()
-Clips = tuple[Batch, Any]  # and which of their frames get the motion prior
+Clips = tuple[Batch, Any, Any]  # which of their frames get the motion prior; a drawn frame of each
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Scalar]]]
 
 
@@ -119,22 +121,32 @@ def make_train_step(
         params: Any, state: TrainState, clips: Clips, counts: dict[str, Scalar]
     ) -> tuple[Scalar, dict[str, Scalar]]:
         """These clips' part of the loss: their sums over the counts of the whole batch."""
-        batch, hinted = clips
+        batch, hinted, drawn = clips
         variables = {"params": without_gradient(params, options.freeze), "batch_stats": state.batch_stats}
-        masks = one_hot_objects(batch.labels[:, 0], batch.objects.shape[1])
-        logits = model.apply(variables, batch.frames, masks, batch.objects, memory=options.memory, hinted=hinted)
-        terms = loss_terms(logits, batch, state.step, options)
+        n, how = batch.objects.shape[1], {"memory": options.memory, "hinted": hinted}
+        shown = (batch.frames, one_hot_objects(batch.labels[:, 0], n), batch.objects)
+        if drawn is None:
+            terms = loss_terms(model.apply(variables, *shown, **how), batch, state.step, options)
+        else:
+            extra = (drawn.frame, drawn.origin)
+            matched = model.apply(variables, *shown, *extra, **how, method="segment_and_match")
+            terms = loss_terms(matched.logits, batch, state.step, options)
+            terms |= motion_terms(matched, drawn, batch.labels, batch.valid, n=n, radius=model.mu_layer.radius)
         parts = {name: term.over(counts[name]) for name, term in terms.items()}
         loss = (
             parts["loss_ce"]
             if options.loss == "ce"
             else equation_4(parts["loss_bsce"], parts["loss_iou"], options.iou_weight)
         )
+        if drawn is not None:
+            loss += options.motion_weight * motion_loss(parts)
         return loss, {"loss": loss, **parts}
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Scalar]]:
-        counts = total(loss_counts(batch, state.step, options))
-        clips = (batch, draw_hinted(batch, state.step, options, axis_name))
+        keys = clip_keys(batch, state.step, options.seed, axis_name)
+        drawn = draw_motion(keys, batch) if options.motion_weight else None
+        counts = total(loss_counts(batch, drawn, state.step, options, model.mu_layer.radius))
+        clips = (batch, draw_hinted(keys, batch, options), drawn)
         gradient = in_micro_batches(jax.grad(losses, has_aux=True), options.accumulate)
         gradients, metrics = total(gradient(state.params, state, clips, counts))
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -164,6 +176,11 @@ def check_step(options: Any, model: MUNet) -> None:
         raise InputError(
             "config.train.prior_dropout needs a motion prior to drop: set config.model.motion_prior to True"
         )
+    if options.motion_weight < 0 or (options.motion_weight and model.mu_layer.matching != "softargmax"):
+        raise InputError(
+            f"config.train.motion_weight is {options.motion_weight} with config.model.mu_layer.matching "
+            f"{model.mu_layer.matching!r}; give 0 or more, and what points at a match: 'softargmax'"
+        )
     if model.decoder.motion_prior and options.memory != "sequential":
         raise InputError("config.model.motion_prior needs the previous frame's masks: set train.memory to 'sequential'")
 
@@ -179,11 +196,13 @@ def loss_terms(logits: Array, batch: Batch, step: Array, options: Any) -> dict[s
     return {"loss_bsce": hard, "loss_iou": mask_iou_loss(object_probabilities(logits), one_hot, **sums)}
 
 
-def loss_counts(batch: Batch, step: Array, options: Any) -> dict[str, Scalar]:
-    """The counts alone; they depend on the labels, so XLA drops all the rest."""
+def loss_counts(batch: Batch, drawn: DrawnFrame | None, step: Array, options: Any, radius: int) -> dict[str, Scalar]:
+    """The counts alone; they depend on the labels and the drawn motion, so XLA drops all the rest."""
     b, t, h, w = batch.labels.shape
-    blank = jnp.zeros((b, t - 1, h, w, batch.objects.shape[1] + 1))
-    terms = loss_terms(blank, batch, step, options)
+    n = batch.objects.shape[1]
+    terms = loss_terms(jnp.zeros((b, t - 1, h, w, n + 1)), batch, step, options)
+    if drawn is not None:
+        terms |= motion_terms(blank(drawn, t - 1, radius), drawn, batch.labels, batch.valid, n=n, radius=radius)
     return {name: jax.lax.stop_gradient(term.entries) for name, term in terms.items()}
 
 
@@ -194,15 +213,26 @@ def hard_fraction(step: Array, options: Any) -> Any:
     return 1.0 - (1.0 - options.bootstrap_fraction) * jnp.minimum(step / options.bootstrap_warmup_steps, 1.0)
 
 
-def draw_hinted(batch: Batch, step: Array, options: Any, axis_name: str | None) -> Any:
-    """Which query frames of each clip get the motion prior, [b, s]; None is all. Drawn for each clip of the global batch."""
+def clip_keys(batch: Batch, step: Array, seed: int, axis_name: str | None) -> Array:
+    """A random key for each clip, by its place in the global batch: [b]."""
+    b = batch.labels.shape[0]
+    first = jax.lax.axis_index(axis_name) * b if axis_name else 0
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(lambda clip: jax.random.fold_in(key, clip))(first + jnp.arange(b))
+
+
+def draw_hinted(keys: Array, batch: Batch, options: Any) -> Any:
+    """Which query frames of each clip get the motion prior, [b, s]; None is all."""
     if not options.prior_dropout:
         return None
-    b, t = batch.labels.shape[:2]
-    first = jax.lax.axis_index(axis_name) * b if axis_name else 0
-    key = jax.random.fold_in(jax.random.key(options.seed), step)
-    keys = jax.vmap(lambda clip: jax.random.fold_in(key, clip))(first + jnp.arange(b))
-    return jax.vmap(lambda key: jax.random.bernoulli(key, 1 - options.prior_dropout, (t - 1,)))(keys)
+    frames = (batch.labels.shape[1] - 1,)
+    return jax.vmap(lambda key: jax.random.bernoulli(key, 1 - options.prior_dropout, frames))(keys)
+
+
+def draw_motion(keys: Array, batch: Batch) -> DrawnFrame:
+    """A frame of known motion for each clip, from random numbers of its own."""
+    own = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+    return draw_frames(own, batch.frames, batch.labels, batch.valid, batch.objects.shape[1])
 
 
 def without_gradient(params: Any, freeze: Sequence[str]) -> Any:

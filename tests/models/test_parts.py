@@ -97,3 +97,19 @@ def test_a_memory_of_query_keys_has_one_key_for_all_objects() -> None:
     np.testing.assert_array_equal(key[:, 0], key[:, 1])
     np.testing.assert_array_equal(key[:, 0], query_key.reshape(2, 12, 8))
     assert run_clip(model, variables, frames, masks, objects).shape == (2, 2, 40, 56, 3)
+
+
+def test_matching_an_extra_view_is_what_the_mu_layer_says_of_a_neighbour() -> None:
+    """The second frame as an extra view of the first: what its query was matched with, and the same logits."""
+    model = tiny_model(mu_layer__radius=2)
+    variables = random_variables(model)
+    frames, masks, objects = random_clip()
+    clip = (frames, masks, objects)
+    origin = jnp.asarray([0, 1])
+    extra = jnp.stack([frames[0, 1], frames[1, 2]])
+    together = jax.jit(lambda *inputs: model.apply(*inputs, method="segment_and_match"))
+    found = together(variables, *clip, extra, origin)
+    np.testing.assert_allclose(found.logits, run_clip(model, variables, *clip), atol=1e-5)
+    seen = jnp.stack([found.neighbours[0, 0], found.neighbours[1, 1]])
+    np.testing.assert_allclose(jnp.exp(found.extra), seen, atol=1e-6)
+    assert float(jnp.abs(seen[0] - seen[1]).max()) > 1e-3

@@ -220,19 +220,29 @@ def test_sequential_memory_and_motion_prior_reach_every_parameter() -> None:
     assert not still
 
 
-def test_frames_without_a_motion_prior_are_drawn_alike_however_a_batch_is_split() -> None:
-    """Half of the frames get none; which ones depends on seed, step and clip, not on devices and micro-batches."""
+def test_hints_and_motions_are_drawn_alike_however_a_batch_is_split() -> None:
+    """Half of the frames get no motion prior, each clip a warped frame: by seed, step and clip, not devices and micro-batches."""
     model, optimizer, clips = tiny_model(motion_prior=True), optax.sgd(1.0), batch(b=4)
     start = create_state(model, optimizer, whole(clips), seed=0)
 
     def step_with(*, axis_name: str | None = None, **options: Any) -> Any:
         return make_train_step(model, optimizer, TrainConfig(memory="sequential", **options), axis_name=axis_name)
 
-    one = jax.jit(step_with(prior_dropout=0.5, seed=3))
-    expected = one(start, whole(clips))[0].params
-    split = parallel_step(step_with(prior_dropout=0.5, seed=3, accumulate=2, axis_name=AXIS))
-    parts, _ = split(replicate(start, 2), split_batch(clips, 2))
+    drawn = {"prior_dropout": 0.5, "motion_weight": 0.5, "seed": 3}
+    one = jax.jit(step_with(**drawn))
+    expected, metrics = one(start, whole(clips))
+    expected = expected.params
+    split = parallel_step(step_with(**drawn, accumulate=2, axis_name=AXIS))
+    parts, shares = split(replicate(start, 2), split_batch(clips, 2))
     assert largest_difference(jax.device_get(expected), unreplicate(parts).params) < 1e-6
+    assert set(metrics) == {"loss", "loss_bsce", "loss_iou", "loss_motion", "loss_moved_labels", "grad_norm"}
+    for name, value in metrics.items():
+        assert float(value) == pytest.approx(float(shares[name][0]), rel=1e-5), name
+    assert float(metrics["loss"]) == pytest.approx(
+        float(
+            metrics["loss_bsce"] + metrics["loss_iou"] + metrics["loss_motion"] / 6 + metrics["loss_moved_labels"] / 2
+        )
+    )
     later = one(start.replace(step=jnp.int32(5)), whole(clips))[0].params
     assert largest_difference(expected, later) > 1e-4  # other frames
     with pytest.raises(InputError, match="prior_dropout is 1.0; it is a share"):
@@ -266,6 +276,10 @@ def test_choices_that_do_not_exist_are_named() -> None:
         make_train_step(tiny_model(motion_prior=True), optax.sgd(0.1))
     with pytest.raises(InputError, match="motion_prior.*softargmax"):
         tiny_model(motion_prior=True, mu_layer__matching="softargmin")
+    with pytest.raises(InputError, match="motion_weight is 1.0 with .*matching 'softargmin'; give 0 or more"):
+        make_train_step(tiny_model(mu_layer__matching="softargmin"), optax.sgd(0.1), TrainConfig(motion_weight=1.0))
+    with pytest.raises(InputError, match="motion_weight is -1.0"):
+        make_train_step(model, optax.sgd(0.1), TrainConfig(motion_weight=-1.0))
     with pytest.raises(InputError, match="config.model.fusion is 'sum'"):
         tiny_model(fusion="sum")
 
