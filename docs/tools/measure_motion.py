@@ -1,13 +1,14 @@
-"""Measures what the MU-Layer's displacement and uncertainty are worth: two tables, and a curve of error over certainty.
+"""Measures what the MU-Layer's displacement and uncertainty are worth: two tables, and two curves.
 
 Command:   python docs/tools/measure_motion.py lite
            python docs/tools/measure_motion.py lite --davis DATA/DAVIS      on real videos too, where nobody knows the motion
 Data:      none; the videos whose motion is known are made from a seed
 Writes:    docs/tables/measured_motion_synthetic.csv, with --davis measured_motion_real.csv too, and
-           docs/pictures/risk_coverage.jpg; with --out DIR all of them to DIR
+           docs/pictures/risk_coverage.jpg and reliability.jpg; with --out DIR all of them to DIR
 
 A displacement is compared with the true one. On real videos it is compared with the displacement back from the frame
 before. The areas lie below the mean error of the most certain share of the pixels (munet_jax/evaluation/motion_quality.py).
+Reliability compares the chance that the MU-Layer's softmax gives to a match within one cell with how often it is one.
 """
 
 from __future__ import annotations
@@ -31,19 +32,23 @@ from munet_jax.data.davis import DavisSource, video_names
 from munet_jax.data.synthetic.videos import SyntheticConfig, SyntheticSource
 from munet_jax.data.trees import TreeSource, list_video
 from munet_jax.evaluation.motion_quality import (
+    Reliability,
     RiskCoverage,
     correlation,
     endpoint_errors,
+    reliability,
     risk_coverage,
     round_trip_errors,
 )
 from munet_jax.inference.maps import motion_maps
+from munet_jax.models.padding import STRIDE
 from munet_jax.runtime.atomic_files import atomic_path, writing_to
 from munet_jax.runtime.errors import InputError
 from munet_jax.visualization.plots import curves, require_matplotlib, save_figure
 
 DOCS = Path(__file__).parents[1]
-SYNTHETIC_TABLE, REAL_TABLE, PICTURE = "measured_motion_synthetic.csv", "measured_motion_real.csv", "risk_coverage"
+SYNTHETIC_TABLE, REAL_TABLE = "measured_motion_synthetic.csv", "measured_motion_real.csv"
+PICTURE, RELIABILITY = "risk_coverage", "reliability"
 
 
 def _videos(speed: float, camera: float) -> SyntheticConfig:
@@ -73,19 +78,22 @@ class Seen(NamedTuple):
       certainty: [h, w], the MU-Layer's uncertainty.
       round_trip: [h, w] in pixels, NaN where the path leaves the frame.
       objects: bool [h, w], the labelled objects' pixels.
+      chance: [h, w], that the match is within one cell, by the MU-Layer's softmax.
     """
 
     displacement: Values
     certainty: Values
     round_trip: Values
     objects: Values
+    chance: Values
 
 
 class Curves(NamedTuple):
-    """Risk over coverage, ordered by the network's certainty and by the errors themselves."""
+    """Risk over coverage, ordered by the network's certainty and by the errors themselves; chances beside what happened."""
 
     model: RiskCoverage
     oracle: RiskCoverage
+    reliability: Reliability
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table, drawn = measure_synthetic(network, SETTINGS)
     write_table(tables / SYNTHETIC_TABLE, table)
     draw(pictures / PICTURE, drawn[DRAWN])
+    draw_reliability(pictures / RELIABILITY, {name: one.reliability for name, one in drawn.items()})
     if source is not None:
         write_table(tables / REAL_TABLE, measure_real(network, source))
     return 0
@@ -144,9 +153,13 @@ def measure_synthetic(network: Network, settings: Mapping[str, SyntheticConfig])
         errors = endpoint_errors(seen.displacement, truth)
         for pixels, where in parts(seen, visible).items():
             curve = risk_coverage(seen.certainty[where], errors[where])
-            table.append({"motion": name, "pixels": pixels} | accuracy(seen, truth, where) | areas(curve))
+            chances = reliability(seen.chance[where], errors[where] <= STRIDE)
+            row = {"motion": name, "pixels": pixels} | accuracy(seen, truth, where) | areas(curve)
+            table.append(
+                row | {"calibration error": f"{chances.error:.3f}", "largest gap of a bin": f"{chances.gap():.3f}"}
+            )
             if pixels == "all":
-                drawn[name] = Curves(curve, risk_coverage(-errors[where], errors[where]))
+                drawn[name] = Curves(curve, risk_coverage(-errors[where], errors[where]), chances)
     return table, drawn
 
 
@@ -208,7 +221,7 @@ def look(network: Network, source: ClipSource, video: int, frame: int) -> Seen:
     before, now = source.frame(video, frame - 1), source.frame(video, frame)
     forward, backward = motion_maps(*network, before, now), motion_maps(*network, now, before)
     errors = round_trip_errors(forward.displacement, backward.displacement)
-    return Seen(forward.displacement, forward.uncertainty, errors, source.labels(video, frame) > 0)
+    return Seen(forward.displacement, forward.uncertainty, errors, source.labels(video, frame) > 0, forward.chance)
 
 
 def flattened(seen: Seen, grid: int) -> Seen:
@@ -258,7 +271,7 @@ def write_table(path: Path, rows: Table) -> None:
 
 def draw(stem: Path, drawn: Curves) -> None:
     """Draws the mean error of the most certain share of the pixels beside the best and a random order, as stem.jpg."""
-    model, oracle = drawn
+    model, oracle = drawn.model, drawn.oracle
     series = {
         "most certain first": model.risk.tolist(),
         "smallest error first": oracle.risk.tolist(),
@@ -267,6 +280,22 @@ def draw(stem: Path, drawn: Curves) -> None:
     figure = curves(series, model.coverage.tolist(), title="Error of the pixels that are kept", label="mean error (px)")
     top = max(map(max, series.values()))
     figure.axes[0].set(xlabel="share of the pixels", xlim=(0, 1.02), ylim=(-0.02 * top, 1.05 * top))
+    save_jpeg(figure, stem)
+
+
+def draw_reliability(stem: Path, drawn: Mapping[str, Reliability]) -> None:
+    """Draws how often a match is within one cell over the chance that was stated for it, as stem.jpg."""
+    figure = curves({"as stated": [0.0, 1.0]}, [0.0, 1.0], title="Matches within one cell", label="share that is right")
+    (axes,) = figure.axes
+    for name, found in drawn.items():
+        axes.plot(found.stated, found.observed, marker="o", markersize=4, label=name)
+    axes.legend()
+    axes.set(xlabel="stated chance", xlim=(0, 1.02), ylim=(0, 1.02))
+    save_jpeg(figure, stem)
+
+
+def save_jpeg(figure: Any, stem: Path) -> None:
+    """Writes a figure as stem.jpg."""
     path = stem.with_suffix(".jpg")
     with writing_to(path.parent), tempfile.TemporaryDirectory() as folder, atomic_path(path) as temporary:
         (png,) = save_figure(figure, Path(folder) / stem.name, ("png",))

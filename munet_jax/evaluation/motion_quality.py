@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from munet_jax.host_types import BinaryMask, Float
+from munet_jax.host_types import BinaryMask, Bool, Float
 from munet_jax.runtime.errors import InputError
 
 POINTS = 100
@@ -36,6 +36,29 @@ class RiskCoverage(NamedTuple):
     area: float
     oracle: float
     random: float
+
+
+class Reliability(NamedTuple):
+    """How often things happen that are said to happen with some chance; bins of equal width that hold any place.
+
+    Attributes:
+      stated: float64 [p], the mean chance of each bin.
+      observed: float64 [p], the share of its places where it happened.
+      share: float64 [p], of all places.
+    """
+
+    stated: Float[np.ndarray, " p"]
+    observed: Float[np.ndarray, " p"]
+    share: Float[np.ndarray, " p"]
+
+    @property
+    def error(self) -> float:
+        """The mean distance between stated and observed, over all places."""
+        return float(np.sum(self.share * np.abs(self.stated - self.observed)))
+
+    def gap(self, least: float = 0.02) -> float:
+        """The largest distance, of the bins that hold at least this share of the places; 0 where none does."""
+        return float(np.max(np.abs(self.stated - self.observed), where=self.share >= least, initial=0.0))
 
 
 def endpoint_errors(displacement: Motion, truth: Motion) -> ErrorMap:
@@ -119,6 +142,29 @@ def risk_coverage(
     return RiskCoverage(
         counts / risk.size, risk[counts - 1], float(risk.mean()), float(oracle), float(errors.mean(dtype=np.float64))
     )
+
+
+def reliability(chance: Float[np.ndarray, " n"], happened: Bool[np.ndarray, " n"], *, bins: int = 10) -> Reliability:
+    """Compares stated chances with what happened.
+
+    Args:
+      chance: of every place, in [0, 1].
+      happened: of the same places.
+      bins: of the chances, evenly spread.
+
+    Raises:
+      InputError: there is no place or no bin, or a chance is not in [0, 1].
+    """
+    if not chance.size or bins < 1:
+        raise InputError(f"{chance.size} places in {bins} bins tell nothing of chances; give one or more of each")
+    # f32 sums of probabilities pass 1 by their rounding.
+    if not ((chance >= -1e-4) & (chance <= 1 + 1e-4)).all():
+        raise InputError("a chance does not lie between 0 and 1; leave that place out")
+    place = np.clip((chance * bins).astype(int), 0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    held = counts > 0
+    stated, observed = (np.bincount(place, weights=x, minlength=bins)[held] / counts[held] for x in (chance, happened))
+    return Reliability(stated, observed, counts[held] / chance.size)
 
 
 def _risks(certainty: np.ndarray, errors: np.ndarray) -> np.ndarray:

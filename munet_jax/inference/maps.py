@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from munet_jax.array_types import AnyMap, Array, CostVolume
+from munet_jax.array_types import Array
 from munet_jax.host_types import Float, Image, UInt8
 from munet_jax.inference.arguments import check_frame
 from munet_jax.inference.cpu import prepared_layers
 from munet_jax.inference.views import Geometry, create_geometry, displacement_to_source, fit_frame, map_to_source
 from munet_jax.models import MUNet
+from munet_jax.models.mu_layer import near_best
 from munet_jax.models.padding import STRIDE
 from munet_jax.models.video import display_displacement, observe
 from munet_jax.runtime.errors import InputError
@@ -43,6 +44,7 @@ class MotionMaps:
       uncertainty: f32 [h, w], largest cosine in the window, in [-1, 1]; high = sure match (Eq. 2).
       displacement: f32 [h, w, 2], (dx, dy) in image pixels: where the pixel was in the frame before.
       attention: f32 [h, w] in [0, 1], the spatial attention of Eq. 3.
+      chance: f32 [h, w] in [0, 1], what the MU-Layer's own softmax gives the best match and the cells next to it together.
       cost: f32 [h', w', u], the cost volume of the padded frame at stride 16 (Eq. 1).
       geometry: how the frame lies in it.
     """
@@ -50,6 +52,7 @@ class MotionMaps:
     uncertainty: Float[np.ndarray, "h w"]
     displacement: Float[np.ndarray, "h w 2"]
     attention: Float[np.ndarray, "h w"]
+    chance: Float[np.ndarray, "h w"]
     cost: Float[np.ndarray, "rows columns u"]
     geometry: Geometry
 
@@ -74,14 +77,16 @@ class MotionMaps:
 
 
 @device_jit(static_argnums=0)
-def motion_step(model: MUNet, variables: Any, frame: Array, before: Array) -> tuple[AnyMap, AnyMap, AnyMap, CostVolume]:
-    """Uncertainty, displacement as users see it in pixels of the worked-on frame, attention, and cost volume."""
+def motion_step(model: MUNet, variables: Any, frame: Array, before: Array) -> tuple[Array, ...]:
+    """Uncertainty, attention, chance, displacement as users see it in pixels of the worked-on frame, and cost volume."""
 
-    def run(net: MUNet) -> tuple[AnyMap, AnyMap, AnyMap, CostVolume]:
+    def run(net: MUNet) -> tuple[Array, ...]:
         previous = net.encode(before).reduced
         encoded, query = observe(net, frame, previous, is_first=False)
         cost, _ = net.mu_layer.cost(encoded.reduced, previous)
-        return query.motion.uncertainty, display_displacement(net, cost), query.attention, cost
+        near = near_best(cost, radius=net.mu_layer.radius, reach=1)
+        chance = jnp.sum(jnp.where(near, query.motion.weights, 0.0), axis=-1, keepdims=True)
+        return query.motion.uncertainty, query.attention, chance, display_displacement(net, cost), cost
 
     with prepared_layers():  # a segmenter's variables may come in, too
         return model.apply(variables, method=run)
@@ -101,6 +106,7 @@ def motion_maps(
         raise InputError(f"the frame before is {list(before.shape)} but the frame is {list(frame.shape)}")
     geometry = create_geometry((frame.shape[0], frame.shape[1]), max_size=config.inference.max_size)
     fitted = [fit_frame(jnp.asarray(image), geometry) for image in (frame, before)]
-    uncertainty, moved, attention, cost = motion_step(model, variables, *fitted)
-    shown = [np.asarray(map_to_source(x, geometry))[..., 0] for x in (uncertainty, attention)]
-    return MotionMaps(shown[0], displacement_to_source(moved, geometry), shown[1], np.asarray(cost)[0], geometry)
+    *maps, moved, cost = motion_step(model, variables, *fitted)
+    uncertainty, attention, chance = (np.asarray(map_to_source(x, geometry))[..., 0] for x in maps)
+    shown = displacement_to_source(moved, geometry)
+    return MotionMaps(uncertainty, shown, attention, chance, np.asarray(cost)[0], geometry)

@@ -17,7 +17,13 @@ import pytest
 from configs import testing
 from munet_jax.checkpoints.weight_file import write_weights
 from munet_jax.data.synthetic.videos import SyntheticConfig
-from munet_jax.evaluation.motion_quality import correlation, endpoint_errors, risk_coverage, round_trip_errors
+from munet_jax.evaluation.motion_quality import (
+    correlation,
+    endpoint_errors,
+    reliability,
+    risk_coverage,
+    round_trip_errors,
+)
 from munet_jax.runtime.errors import InputError
 from tests.data.trees import make_davis
 
@@ -262,6 +268,7 @@ def test_the_script(
     assert sorted(path.name for path in out.iterdir()) == [
         "measured_motion_real.csv",
         "measured_motion_synthetic.csv",
+        "reliability.jpg",
         "risk_coverage.jpg",
     ]
     rows = read(out / "measured_motion_synthetic.csv")
@@ -271,11 +278,32 @@ def test_the_script(
         assert row["area random order (px)"] == row["mean error (px)"]
         assert float(row["mean error of no motion (px)"]) > 0
         assert -1 <= float(row["correlation"]) <= 1
+        assert 0 <= float(row["calibration error"]) <= 1
+        assert 0 <= float(row["largest gap of a bin"]) <= 1
     rows = read(out / "measured_motion_real.csv")
     assert [(row["pixels"], row["pairs of frames"]) for row in rows] == [("all", "2"), ("objects", "2")]
     for row in rows:
         assert float(row["area best order (px)"]) <= float(row["area by certainty (px)"])
         assert 0 < float(row["path stays in the frame"]) <= 1
+
+
+def test_chances_are_compared_with_what_happened() -> None:
+    rng = np.random.default_rng(0)
+    chance = rng.uniform(0, 1, 40_000)
+    happened = rng.uniform(0, 1, 40_000) < chance**2
+    found = reliability(chance, happened, bins=5)
+    for number in range(5):
+        inside = (chance >= number / 5) & (chance < (number + 1) / 5)
+        assert found.stated[number] == pytest.approx(chance[inside].mean())
+        assert found.observed[number] == pytest.approx(happened[inside].mean())
+        assert found.share[number] == pytest.approx(inside.mean())
+    assert found.gap() == pytest.approx(0.25, abs=0.03)
+    assert found.error == pytest.approx(1 / 6, abs=0.02)
+    few = reliability(np.array([1.0] * 99 + [0.0]), np.array([True] * 100))
+    assert (few.gap(), few.gap(least=0.001), few.error) == (0.0, 1.0, pytest.approx(0.01))
+    for wrong in (np.zeros(0), np.array([1.1])):
+        with pytest.raises(InputError, match="chance"):
+            reliability(wrong, wrong > 2)
 
 
 def test_figures_of_known_motion(measure_motion: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,15 +312,16 @@ def test_figures_of_known_motion(measure_motion: ModuleType, monkeypatch: pytest
 
     def look(_: Any, source: Any, video: int, frame: int) -> Any:
         found, certainty = source.motion(video, frame)[0], np.ones((48, 64))
-        found[24:] += (6, 8)
+        found[24:] += (6, 8)  # less than a cell
         certainty[24:] = 0
         trip = np.full((48, 64), math.nan)
         trip[16:32] = 3
-        return measure_motion.Seen(found, certainty, trip, source.labels(video, frame) > 0)
+        return measure_motion.Seen(found, certainty, trip, source.labels(video, frame) > 0, np.ones((48, 64)))
 
     monkeypatch.setattr(measure_motion, "look", look)
     (row, _), drawn = measure_motion.measure_synthetic((), {"slow": videos})
-    model, oracle = drawn["slow"]
+    model, oracle, chances = drawn["slow"]
+    assert (chances.stated.tolist(), chances.observed.tolist()) == ([1.0], [1.0])
     assert model.area == pytest.approx(model.oracle, abs=1e-6)
     assert model.area == pytest.approx(oracle.area, abs=1e-6)
     share = model.random / 10  # of what the frame before shows, the lower half's
