@@ -144,11 +144,16 @@ def write_mask(path: Path | str, labels: np.ndarray) -> None:
     if labels.min() < 0 or labels.max() > 255:
         found = f"{labels.min()} to {labels.max()}"
         raise InputError(f"{path}: ids run from {found}, but a palette PNG holds 0 to 255; renumber the objects")
-    image = PILImage.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
-    image.putpalette(_palette().tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
+        mask_image(labels.astype(np.uint8)).save(temporary, format="PNG")
+
+
+def mask_image(labels: LabelMap) -> PILImage.Image:
+    """A label map as an image in the DAVIS palette."""
+    image = PILImage.fromarray(np.ascontiguousarray(labels))
+    image.putpalette(_palette().tobytes())
+    return image
 
 
 def _decode(path: Path, image: PILImage.Image, objects: int | None, ids: bool) -> LabelMap:

@@ -50,7 +50,7 @@ class VideoFile:
           InputError: the extra is missing, or the file is no video that can be opened.
         """
         self.path = path
-        with _opened(path) as (container, stream):
+        with opened_video(path) as (container, stream):
             self.rate = float(stream.average_rate or stream.guessed_rate or 25)
             self.expected = int(stream.frames)
             self.other_sizes = other_sizes(container, stream)
@@ -84,7 +84,7 @@ class VideoFile:
         """
         av = require_av()
         given = 0
-        with _opened(self.path) as (container, stream):
+        with opened_video(self.path) as (container, stream):
             try:
                 for frame in container.decode(stream):
                     if frame.is_corrupt:
@@ -101,7 +101,7 @@ class VideoFile:
         if self.expected:
             return self.expected
         av = require_av()
-        with _opened(self.path) as (container, stream):
+        with opened_video(self.path) as (container, stream):
             try:
                 return sum(packet.size > 0 for packet in container.demux(stream))
             except av.FFmpegError:  # it breaks there: decoding says so, after the frames before
@@ -117,7 +117,7 @@ def lenient_titles(av: Any) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def opened_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """A file's container and its video, which can be decoded."""
     av = require_av()
     if not path.is_file():

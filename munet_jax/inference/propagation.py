@@ -139,7 +139,7 @@ def spill(prediction: Prediction, folder: Path) -> None:
         np.savez_compressed(file, ids=np.array(prediction.object_ids, np.int64), levels=levels)
 
 
-def fuse_spilled(forward: Prediction, annotations: Mapping[int, Annotation], folder: Path) -> Prediction:
+def fuse_spilled(forward: Prediction, annotations: Collection[int], folder: Path) -> Prediction:
     """`fuse` with what the backward pass left in `folder`; annotated frames, and those after the last, stay as they are."""
     index = forward.frame_index
     if index in annotations or index > max(annotations):

@@ -29,15 +29,21 @@ _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 
 
 def overlay_labels(
-    frame: Image, labels: UInt8[np.ndarray, "_ _"], *, alpha: float | int = 0.5, contour: bool = True
+    frame: Image,
+    labels: UInt8[np.ndarray, "_ _"],
+    *,
+    alpha: float | int = 0.5,
+    contour: bool = True,
+    palette: UInt8[np.ndarray, "256 3"] | None = None,
 ) -> Image:
-    """A frame with its objects in the colours of the DAVIS palette.
+    """A frame with its objects in colour.
 
     Args:
       frame: RGB uint8 [h, w, 3].
       labels: label map uint8 [h, w]; 0 leaves the frame as it is.
       alpha: how much of the object's colour covers the frame, 0 to 1.
       contour: draw each object's outline in its full colour, inside the object.
+      palette: the colours by id; default: the DAVIS palette.
 
     Returns:
       RGB uint8 [h, w, 3].
@@ -47,7 +53,7 @@ def overlay_labels(
     """
     if frame.shape[:2] != labels.shape:
         raise InputError(f"the frame is {list(frame.shape[:2])} but its labels are {list(labels.shape)}")
-    colours = davis_palette()[labels]
+    colours = (davis_palette() if palette is None else palette)[labels]
     picture = np.where((labels != 0)[..., None], blend(frame, colours, alpha), frame)
     if contour:
         outline = _outline(labels, width=max(1, round(min(labels.shape) / 240)))

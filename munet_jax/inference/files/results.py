@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,10 @@ class Results:
 
     def finish(self, count: int, described: dict[str, Any]) -> Path:
         """Put the frames' rows into objects.json, one at a time."""
-        path = self.folder / OBJECTS
-        with told_of(self.folder, no_space=self.no_space), atomic_path(path) as temporary, temporary.open("w") as file:
-            file.write(json.dumps(described)[:-1] + ', "frames": [')
-            for number in range(count):
-                file.write(("," if number else "") + "\n" + self.row(number).read_text())
-            file.write("\n]}\n")
-        return path
+        with told_of(self.folder, no_space=self.no_space):
+            return write_objects(
+                self.folder / OBJECTS, (self.row(number).read_text() for number in range(count)), described
+            )
 
     def _write_grey(self, path: Path, grey: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,27 +70,52 @@ class Results:
             PILImage.fromarray(grey).save(temporary, format="PNG")
 
 
+def write_objects(path: Path, rows: Iterable[str], described: Mapping[str, Any]) -> Path:
+    """Write objects.json: what is said of the whole video, then a row a frame, each JSON."""
+    with atomic_path(path) as temporary, temporary.open("w") as file:
+        file.write(json.dumps(described)[:-1] + ', "frames": [')
+        for number, row in enumerate(rows):
+            file.write(("," if number else "") + "\n" + row)
+        file.write("\n]}\n")
+    return path
+
+
 def describe_frame(name: str, prediction: Prediction) -> dict[str, Any]:
+    """`describe_labels` of a prediction with its probabilities."""
+    return describe_labels(name, prediction.frame_index, prediction.labels, confidences(prediction))
+
+
+def confidences(prediction: Prediction) -> dict[int, float | None]:
+    """By id, the mean probability of the pixels that an object has; None where it has none."""
+    assert prediction.probabilities is not None
+    found: dict[int, float | None] = {}
+    for channel, identity in enumerate(prediction.object_ids, start=1):
+        mask = prediction.labels == identity
+        found[identity] = round(float(prediction.probabilities[..., channel][mask].mean()), 4) if mask.any() else None
+    return found
+
+
+def describe_labels(
+    name: str, index: int, labels: np.ndarray, confidence: Mapping[int, float | None]
+) -> dict[str, Any]:
     """A frame's objects: id, area in pixels, box [x, y, width, height], confidence (mean probability), COCO RLE mask.
 
     An object that is not in the frame has area 0 and neither box nor confidence.
     """
-    assert prediction.probabilities is not None
     objects = []
-    for channel, identity in enumerate(prediction.object_ids, start=1):
-        mask = prediction.labels == identity
+    for identity in confidence:
+        mask = labels == identity
         area = int(mask.sum())
-        confidence = float(prediction.probabilities[..., channel][mask].mean()) if area else None
         objects.append(
             {
                 "id": identity,
                 "area": area,
                 "bbox": bounding_box(mask) if area else None,
-                "confidence": None if confidence is None else round(confidence, 4),
+                "confidence": confidence[identity] if area else None,
                 "segmentation": run_lengths(mask),
             }
         )
-    return {"name": name, "index": prediction.frame_index, "objects": objects}
+    return {"name": name, "index": index, "objects": objects}
 
 
 def bounding_box(mask: BinaryMask) -> list[int]:
