@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.chromium import Chromium, started_chromium
 from tests.report.small_page import (
     FRAMES,
     OTHER,
@@ -23,51 +23,17 @@ from tests.report.small_page import (
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver")
-    binary, driver_binary = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (binary and driver_binary):
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    flags = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    flags += f" disable-component-update disable-sync window-size=1280,900 user-data-dir={tmp_path_factory.mktemp('u')}"
-    for flag in flags.split():
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SE_AVOID_STATS", "true")
-        patch.setenv("SE_OFFLINE", "true")
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver_binary))
-        try:
-            yield driver
-        finally:
-            driver.quit()
+    with started_chromium(tmp_path_factory.mktemp("u")) as driver:
+        yield driver
 
 
-class Browser:
-    """A page in a browser."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
+class Browser(Chromium):
+    """A report in a browser."""
 
     def open(self, path: Path, link: str = "") -> None:
         self.driver.get("about:blank")
         self.driver.get(path.as_uri() + link)
         self.until(self.pixels)
-
-    def find(self, selector: str) -> Any:
-        return self.driver.find_element("css selector", selector)
-
-    def all(self, selector: str) -> list[Any]:
-        return self.driver.find_elements("css selector", selector)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def until(self, condition: Callable[[], Any]) -> Any:
-        from selenium.webdriver.support.wait import WebDriverWait
-
-        return WebDriverWait(self.driver, 15, poll_frequency=0.02).until(lambda _: condition())
 
     def pixels(self) -> str:
         """Everything that is drawn; empty before the first frame."""
