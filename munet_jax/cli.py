@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from munet_jax.commands import data, demo, report, score, segment, weights
+from munet_jax.commands import data, demo, report, score, segment, web, weights
 from munet_jax.commands.scripts import exit_code_of
 from munet_jax.commands.terminal import write_what_it_can
 
@@ -25,7 +25,7 @@ def create_parser() -> argparse.ArgumentParser:
     """All subcommands."""
     parser = argparse.ArgumentParser(prog="munet", description="Motion uncertainty-aware video object segmentation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (demo, segment, score, report, data, weights):
+    for group in (demo, segment, web, score, report, data, weights):
         group.add(commands)
     return parser
 

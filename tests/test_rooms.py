@@ -24,7 +24,8 @@ ARROWS = {
     "evaluation": USE | {"munet_jax"},
     "report": USE | {"evaluation"},
     "training": USE | {"evaluation"},
-    "commands": USE | {"evaluation", "report", "training", "munet_jax"},
+    "web": USE,
+    "commands": USE | {"evaluation", "report", "training", "web", "munet_jax"},
     "cli": {"commands", "runtime"},
     "munet_jax": {"checkpoints"},
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from munet_jax.commands.segment import add_weights, fields_as_options, told_on_stderr
+from munet_jax.commands.web import add_address, open_desk, require_web
 from munet_jax.runtime.errors import InputError
 
 
@@ -23,11 +24,15 @@ def add(commands: Any) -> None:
     )
     add_weights(demo)
     demo.add_argument("--overwrite", action="store_true", help="delete older results first")
+    demo.add_argument("--web", action="store_true", help="open the made-up clip in the browser tool (see munet web)")
+    add_address(demo)
     demo.set_defaults(run=run_demo, takes_config=False)
 
 
 def run_demo(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet demo`."""
+    if options.web:
+        return _open(options)
     if (options.source is None) != (options.mask is None):
         missing = "--mask FILE, the label map of its first frame" if options.source else "the video that the mask is of"
         raise InputError(f"munet demo: {missing} is missing; without both it shows a clip of its own")
@@ -40,4 +45,20 @@ def run_demo(options: argparse.Namespace, _: Sequence[str]) -> int:
     require_device()
     with told_on_stderr(), fields_as_options("munet segment"):
         demonstrate(options.weights, options.source, options.mask, options.out, overwrite=options.overwrite)
+    return 0
+
+
+def _open(options: argparse.Namespace) -> int:
+    """The clip in the browser tool; its frames lie beside the session, which goes on where it was."""
+    if options.source is not None or options.mask is not None:
+        raise InputError("munet demo --web: shows the made-up clip; for your own video use: munet web INPUT")
+    from munet_jax.commands.demonstration import CLIP, FRAMES, write_clip
+    from munet_jax.data.synthetic.videos import SyntheticSource
+    from munet_jax.runtime.atomic_files import writing_to
+
+    require_web()
+    if len(list((options.out / FRAMES).glob("*.png"))) < CLIP.frames:
+        with writing_to(options.out):
+            write_clip(SyntheticSource(CLIP), options.out)
+    open_desk(options, str(options.out / FRAMES), options.out / "web")
     return 0

@@ -1,0 +1,1 @@
+"""`munet web`: outline, follow, correct and export in a browser."""
