@@ -147,22 +147,14 @@ def near_best(cost: CostVolume, *, radius: int, reach: int) -> Bool[Array, "b h 
 
 
 def window_weights(
-    cost: CostVolume,
-    *,
-    matching: str,
-    temperature: float | Float[Array, ""],
-    valid: Bool[Array, "#b h w u"] | None,
+    cost: CostVolume, *, matching: str, temperature: float | Float[Array, ""], valid: Bool[Array, "#b h w u"] | None
 ) -> CostVolume:
     """The softmax over the window that `displacement` averages with; arguments as there."""
     return jax.nn.softmax(window_scores(cost, matching=matching, temperature=temperature, valid=valid), axis=-1)
 
 
 def window_scores(
-    cost: CostVolume,
-    *,
-    matching: str,
-    temperature: float | Float[Array, ""],
-    valid: Bool[Array, "#b h w u"] | None,
+    cost: CostVolume, *, matching: str, temperature: float | Float[Array, ""], valid: Bool[Array, "#b h w u"] | None
 ) -> CostVolume:
     """What `window_weights` takes the softmax of."""
     scores = (-1.0 if matching == "softargmin" else 1.0) * cost / temperature

@@ -271,8 +271,7 @@ class Pages:
         return JSONResponse({"id": await _in_thread(self.session.add_object)})
 
     async def change_object(self, request: Request) -> Response:
-        changes = await _json(request)
-        await _in_thread(self.session.change_object, request.path_params["identity"], changes)
+        await _in_thread(self.session.change_object, request.path_params["identity"], await _json(request))
         return JSONResponse({})
 
     async def remove_object(self, request: Request) -> Response:
