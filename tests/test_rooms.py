@@ -1,6 +1,7 @@
 """Which package may import which: the arrows run one way, from the commands down to what everything uses."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -133,3 +134,10 @@ def test_the_table_from_equations_to_code_is_whole() -> None:
     assert {"cost_volume", "displacement", "uncertainty", "Fusion", "readout", "soft_aggregation", "equation_4"} <= {
         name for name, _ in documented()
     }
+
+
+@pytest.mark.xdist_group("rooms")
+def test_tests_of_a_group_share_a_worker(request: pytest.FixtureRequest) -> None:
+    """pytest 9.2 keeps pytest-xdist 3.8 from it, without a word."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@rooms")

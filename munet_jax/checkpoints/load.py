@@ -13,7 +13,10 @@ from munet_jax.models import MUNet, create_model
 
 
 def load(name_or_path: str | os.PathLike[str]) -> tuple[MUNet, dict[str, Any], ConfigDict]:
-    """Model, variables and config of a shipped name, of a file, or of a run's newest checkpoint."""
+    """Model, variables and config of a shipped name, of a file, or of a run's newest checkpoint.
+
+    Fields of the config can be changed, but none be added: a misspelt one is refused.
+    """
     path = find_weights(name_or_path)
     if path.is_dir():
         from munet_jax.checkpoints.runs import config_of_run, trained_variables  # Orbax takes seconds
@@ -23,4 +26,4 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[MUNet, dict[str, Any], C
     else:
         variables, config, _ = read_weights(path)
     fill_options(config)
-    return create_model(config.model), variables, config
+    return create_model(config.model), variables, config.lock()

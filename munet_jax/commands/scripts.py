@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -147,7 +148,8 @@ def read_config(flag: Any, root: str | None, *, training: bool = True) -> Config
     """The config of a config flag, with the folder of --data-root wherever the config names none itself.
 
     A mix has its data sets in folders of it (`FOLDERS`); otherwise it is the folder of the one data set: of the training
-    data, and of the evaluation's where that is of the same kind, or without `training` of the evaluation's alone.
+    data, and of the evaluation's where that is of the same kind, or without `training` of the evaluation's alone, whose folder
+    it then is where it does not hold one for a mix.
 
     Raises:
       InputError: the config file is not there or cannot be read, or a field has a value that it does not take.
@@ -159,11 +161,16 @@ def read_config(flag: Any, root: str | None, *, training: bool = True) -> Config
         config = flag.value
         config.train.steps  # noqa: B018 - a file that failed to load shows it at the first field
     except OSError as error:
-        raise InputError(f"--config: {' '.join(str(error).split())}; the configs are the files of configs/") from error
+        text = " ".join(str(error).split())
+        missing = re.search(r"No such file or directory: '([^']*)'", text)
+        reason = f"{missing[1]}: there is no such file" if missing else text
+        raise InputError(f"--config: {reason}; the configs are the files of configs/") from error
     check_section("config", config, RunConfig)
     sections = [config.data, config.evaluation] if training else [config.evaluation]
     if root and config.data.kind == MIX:
         roots = {kind: str(Path(root) / folder) for kind, folder in FOLDERS.items()}
+        if not training and Path(root).is_dir():  # of one kind: the folder may also be the data set itself
+            roots = {kind: place if Path(place).is_dir() else root for kind, place in roots.items()}
     else:
         roots = {sections[0].kind: root or ""}
     for section in sections:

@@ -134,7 +134,10 @@ def _open_tfds(config: ConfigDict) -> ClipSource:
 
 def _root(config: ConfigDict, kind: str, holds: str) -> str:
     if not config["root"]:
-        raise InputError(f"no data root: name the folder that holds {holds} by --data-root=DIR (or {kind}.root)")
+        raise InputError(
+            f"no data root for {kind!r}: name the folder that holds {holds} by --data-root=DIR (of the training data where there "
+            f"is some), --config.data.{kind}.root=DIR or --config.evaluation.{kind}.root=DIR"
+        )
     return config["root"]
 
 

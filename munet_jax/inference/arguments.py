@@ -49,6 +49,8 @@ def check_similarity(config: ConfigDict, similarity: str) -> None:
 
 def check_outputs(outputs: Sequence[str]) -> None:
     """Refuse names of outputs that there are not."""
+    if isinstance(outputs, str):
+        raise InputError(f"outputs is the text {outputs!r}; give a tuple of names, such as ({outputs!r},)")
     unknown = set(outputs) - set(OUTPUTS)
     if unknown:
         raise InputError(f"outputs has {', '.join(sorted(unknown))}; choose of {', '.join(OUTPUTS)}")
@@ -139,7 +141,7 @@ def given_ids(mask: np.ndarray, object_ids: Iterable[int] | None, tracked: Seque
         remedy = "; name the objects that are not in this frame by object_ids" if tracked else ""
         raise InputError(
             f"the {which} shows no object: every pixel is 0 (background) or {IGNORE} (not known); give its pixels an id from 1 "
-            f"on{remedy}"
+            f"on, or read a picture of 0 and 255 by munet_jax.data.masks.read_mask{remedy}"
         )
     count = len({*tracked, *given})
     if count > most:

@@ -97,7 +97,7 @@ class VideoSegmenter:
     def shapes(self) -> dict[str, Any]:
         """What decides whether the next step compiles."""
         return {
-            "frames of": self._size,
+            "frames of": self._size and f"{self._size[1]} x {self._size[0]}",
             "object slots": len(self._slots),
             "memory": self._views[0].state.bank.occupied.shape[2] if self._views else 0,
         }
@@ -337,7 +337,12 @@ class VideoSegmenter:
 
     def _log_compilation(self, programs: int, seconds: float, before: Mapping[str, Any]) -> None:
         after = self.shapes
-        changed = [f"{name} {before[name]} -> {after[name]}" for name in after if after[name] != before[name]]
+        changed = [
+            f"{name} {before[name]} -> {after[name]}" if before[name] else f"{name} {after[name]}"
+            for name in after
+            if after[name] != before[name]
+        ]
         same = ", ".join(f"{name} {after[name]}" for name in after)
         reason = ", ".join(changed) or f"asked for the first time with {same}"
-        LOG.info("frame %d: compiled %d programs in %.1f s (%s)", self.frame_index, programs, seconds, reason)
+        count = "a program" if programs == 1 else f"{programs} programs"
+        LOG.info("frame %d: compiled %s in %.1f s (%s)", self.frame_index, count, seconds, reason)

@@ -17,7 +17,7 @@ from munet_jax.training.distributed import from_writer, is_writer
 from munet_jax.training.logs import describe_run, memory_gb, readable_time
 from munet_jax.training.loop import open_checkpoints
 from munet_jax.training.parallel import compile_step, replicate, to_devices
-from munet_jax.training.setup import first_state, open_batches, set_up
+from munet_jax.training.setup import check_not_past, first_state, open_batches, set_up
 
 TIMED_STEPS = 3  # after one that warms up
 
@@ -39,6 +39,7 @@ def dry_run(config: ConfigDict, workdir: Path) -> None:
         finally:
             checkpoints.close()
     state = from_writer(state)
+    check_not_past(setup, int(state.step))
     first, devices = int(state.step), jax.local_device_count()
     replicas = replicate(state, devices)
     del state

@@ -25,7 +25,7 @@ class Length(NamedTuple):
 
     def __str__(self) -> str:
         """As a run tells it at its start, such as '100 epochs of 700 clips'."""
-        why = ", as train.steps says, which goes before train.epochs" if self.given else ""
+        why = " (by train.steps, not train.epochs)" if self.given else ""
         return f"{round(self.epoch(self.steps), 2):g} epochs of {self.clips} clips{why}"
 
 

@@ -20,7 +20,7 @@ from munet_jax.training.distributed import StopRequest, from_writer, is_writer
 from munet_jax.training.logs import MetricsLog, write_start
 from munet_jax.training.parallel import compile_step, replicate, to_devices, unreplicate
 from munet_jax.training.profile import StepTrace
-from munet_jax.training.setup import Setup, first_state, open_batches, set_up
+from munet_jax.training.setup import Setup, check_not_past, first_state, open_batches, set_up
 from munet_jax.training.step import TrainState
 from munet_jax.training.validation import SCORE
 from munet_jax.training.watch import Done, LossWatch
@@ -54,6 +54,7 @@ def train(config: ConfigDict, workdir: Path, *, profile: bool = False) -> TrainS
             if checkpoints is not None and checkpoints.latest_step() is not None:
                 state = checkpoints.restore(state)
             state = from_writer(state)
+            check_not_past(setup, int(state.step))
             first, replicas = int(state.step), replicate(state, jax.local_device_count())
             del state  # nobody keeps the first one: on the devices it would lie beside every later one
             return Run(setup, start, checkpoints, profile).go(replicas, first, open_batches(setup, first))

@@ -89,6 +89,15 @@ def first_state(setup: Setup) -> tuple[TrainState, Start | None]:
     return state.with_variables(variables), start
 
 
+def check_not_past(setup: Setup, step: int) -> None:
+    """Raises InputError where the workdir's newest checkpoint lies beyond the end of the run that is asked for."""
+    if step > setup.length.steps:
+        raise InputError(
+            f"{setup.workdir}: is at step {step} already, and a run of {setup.length.steps} steps is asked for; raise "
+            "config.train.steps (or epochs), or name another --workdir"
+        )
+
+
 def open_batches(setup: Setup, first: int) -> Iterator[dict[str, np.ndarray]]:
     """This process's batches, after those of the steps that are done."""
     config = setup.config

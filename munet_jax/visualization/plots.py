@@ -283,7 +283,9 @@ def require_matplotlib() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise InputError("figures need matplotlib: pip install 'munet_jax[plot]'") from error
+        raise InputError(
+            "figures need matplotlib: pip install 'munet_jax[plot]', or for a report 'munet_jax[report]'"
+        ) from error
 
 
 def _styles(count: int) -> Iterator[dict[str, Any]]:

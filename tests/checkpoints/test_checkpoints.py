@@ -106,6 +106,10 @@ def test_exported_weights_load_and_start_another_run(
     assert model == create_model(get_config().model)
     assert json.loads(config.to_json_best_effort()) == json.loads(get_config().to_json_best_effort())
     assert config.data.size == (64, 64)
+    config.inference.max_size = 240
+    with pytest.raises(KeyError, match='Did you mean "max_size"'):
+        config.inference.update(maxsize=240)
+    config.inference.max_size = get_config().inference.max_size
     jax.tree.map(np.testing.assert_array_equal, variables["params"], state.ema)
     jax.tree.map(np.testing.assert_array_equal, munet_jax.load(tmp_path)[1], variables)
 

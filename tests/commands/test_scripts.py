@@ -114,6 +114,8 @@ def test_flags_that_do_not_exist_or_are_missing(tmp_path: Path) -> None:
     assert "flag --workdir" in refusal("evaluate.py", "--config", TESTING)
     line = refusal("train.py", "--config", "configs/ablation.py:h", "--workdir", str(tmp_path))
     assert line == "error: configs/ablation.py has the rows a, b, c, d, e, f, g, not 'h'"
+    line = refusal("evaluate.py", "--config=configs/quikstart.py", "--workdir", str(tmp_path))
+    assert line.startswith("error: --config: configs/quikstart.py: there is no such file; the configs are")
     assert "process-id=a: invalid literal" in refusal("train.py", "--process_id=a")
 
 

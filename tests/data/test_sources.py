@@ -164,9 +164,9 @@ def test_every_layout_has_a_field_and_a_test() -> None:
     assert set(PUBLISHED) == set(LAYOUTS)
 
 
-def test_the_data_root_fills_in_what_the_config_does_not_name() -> None:
-    def read(config: ConfigDict, **options: bool) -> ConfigDict:
-        return read_config(types.SimpleNamespace(value=config), "/D", **options)
+def test_the_data_root_fills_in_what_the_config_does_not_name(tmp_path: Path) -> None:
+    def read(config: ConfigDict, root: str = "/D", **options: bool) -> ConfigDict:
+        return read_config(types.SimpleNamespace(value=config), root, **options)
 
     config = protocol2_davis_youtube.get_config()
     config.data.youtube_vos.root = "/elsewhere"
@@ -178,3 +178,8 @@ def test_the_data_root_fills_in_what_the_config_does_not_name() -> None:
     assert (still.data.static.root, still.evaluation.davis.root) == ("/D", "")
     scored = read(protocol3_static.get_config(), training=False)
     assert (scored.data.static.root, scored.evaluation.davis.root) == ("", "/D")
+    # Of a mix's config: the folder of the mix, or the data set itself.
+    for place in (tmp_path, tmp_path / "DAVIS"):
+        place.mkdir(exist_ok=True)
+        scored = read(protocol2_davis_youtube.get_config(), str(tmp_path), training=False)
+        assert scored.evaluation.davis.root == str(place)

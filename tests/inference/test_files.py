@@ -1,6 +1,7 @@
 """`munet segment` on files: every kind of input and output."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -94,6 +95,20 @@ def test_other_directions(segmenter: Create, tree: Path, tmp_path: Path, directi
     for prediction in expected:
         np.testing.assert_array_equal(masks[opened.name(prediction.frame_index)], prediction.labels)
     assert not list((tmp_path / "out").glob(".unpacked"))
+
+
+def test_frames_before_the_first_mask_are_told(
+    segmenter: Create, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="munet_jax"):
+        segment(segmenter, tree, tmp_path / "out", f"shot 11={tree / 'first.png'}", overlays=())
+    (said,) = [line for line in caplog.messages if "first mask" in line]
+    assert (
+        said
+        == "the first mask is of frame shot 11; the 10 frames before it stay empty, unless --both follows it there, too"
+    )
+    masks = masks_of(tmp_path / "out")
+    assert [name for name, mask in masks.items() if mask.any()] == ["shot 11", "shot 12"]
 
 
 def test_masks_are_given_by_number_or_name(tree: Path) -> None:

@@ -167,6 +167,8 @@ def test_bad_input_says_what_is_wrong(segmenter: Create, video: Any) -> None:
         stream.step(frames[0][..., 0], labels[0])
     with pytest.raises(InputError, match="outputs has depth"):
         stream.step(frames[0], labels[0], outputs=("depth",))
+    with pytest.raises(InputError, match=r"outputs is the text 'labels'; give a tuple of names, such as \('labels',\)"):
+        stream.step(frames[0], labels[0], outputs="labels")
     single = np.minimum(labels[0], 1)
     stream.step(frames[0], single)
     with pytest.raises(InputError, match=r"72 x 40 but the video began with 72 x 56"):

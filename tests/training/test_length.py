@@ -67,7 +67,7 @@ def test_steps_follow_from_epochs_and_may_be_given_instead() -> None:
     assert length(batch_size=7, epochs=3).steps == 300
     given = length(steps=1050)
     assert (given.steps, given.epoch(1050)) == (1050, 1.5)
-    assert str(given) == "1.5 epochs of 700 clips, as train.steps says, which goes before train.epochs"
+    assert str(given) == "1.5 epochs of 700 clips (by train.steps, not train.epochs)"
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": -1.0}, {"epochs": float("nan")}, {"steps": -5}])

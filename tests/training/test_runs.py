@@ -94,6 +94,10 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(finished: Path, tmp_
     assert re.search(r"at most \d+\.\d\d GB in this process\n.* s a step .*; 6 steps are left, ", result.stderr)
     assert not (tmp_path / "new").exists()
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    for options in ((), ("--dry-run",)):
+        less = run("train.py", *CONFIG, "--workdir", str(finished), *options, "--config.train.steps=4")
+        assert less.returncode == 2
+        assert "is at step 6 already, and a run of 4 steps is asked for; raise config.train.steps" in error_line(less)
     again = run("train.py", *CONFIG, "--workdir", str(finished), "--dry-run", "--config.train.steps=8")
     assert "2 steps are left" in again.stderr, again.stderr
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before

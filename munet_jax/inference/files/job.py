@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib.util
 import itertools
+import logging
 import signal
 import sys
 import time
@@ -52,6 +53,7 @@ from munet_jax.runtime.system_errors import told_of
 from munet_jax.runtime.writer import Writer
 from munet_jax.visualization.overlays import overlay_labels, save_gif, shrink_to_width
 
+LOG = logging.getLogger("munet_jax")
 OVERLAYS = ("video", "gif")
 GIF_FRAMES, GIF_WIDTH = 100, 480
 SLOWEST, FASTEST = 1.0, 120.0  # frames per second of overlays: of one frame a day nobody would see the second
@@ -139,6 +141,11 @@ class Job:
     def run(self) -> tuple[int, float]:
         """All passes, from where an earlier call stopped; frames of the video, and frames per second of this call."""
         place, start, worked = self._resume(), time.perf_counter(), 0
+        if self.passes == ("forward",) and min(self.annotations) > 0:
+            LOG.warning(
+                "the first mask is of frame %s; the %d frames before it stay empty, unless --both follows it there, too",
+                self.frames.name(min(self.annotations)), min(self.annotations),
+            )  # fmt: skip
         with StopFlag(signal.SIGINT, signal.SIGTERM) as stop:
             while place.number < len(self.passes):
                 worked += self._pass(place, stop)
