@@ -180,16 +180,16 @@ def test_masks_in_doubt_are_told(tree: Path, tmp_path: Path, caplog: pytest.LogC
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM after the second frame that is written, once."""
-    written, calls = job.Job._write, [0]
+    """SIGTERM after the second frame that is done, once; the thread that writes may be behind."""
+    noted, calls = job.Seen.add, [0]
 
-    def write(self: Any, prediction: Any, *, spilling: bool) -> None:
-        written(self, prediction, spilling=spilling)
+    def add(self: Any, index: int) -> None:
+        noted(self, index)
         calls[0] += 1
         if calls[0] == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(job.Job, "_write", write)
+    monkeypatch.setattr(job.Seen, "add", add)
 
 
 def begin(create: Create, source: Path, mask: Path, out: Path) -> None:
