@@ -81,15 +81,21 @@ class Store:
         self._lock = threading.RLock()
         with self._told():
             self._base = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = NORMAL")
-            form = self._base.execute("PRAGMA user_version").fetchone()[0]
-            if form not in (0, FORM):
-                raise InputError(f"{path}: is of another version of munet_jax; name another folder with --out")
-            if form == 0:
-                self._base.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
-            # What a killed server was at: what it did is done.
-            self._base.execute("UPDATE steps SET state = ? WHERE state = ?", (DONE, OPEN))
+            with contextlib.ExitStack() as failing:
+                failing.callback(self._base.close)
+                self._prepare()
+                failing.pop_all()
+
+    def _prepare(self) -> None:
+        self._base.execute("PRAGMA journal_mode = WAL")
+        self._base.execute("PRAGMA synchronous = NORMAL")
+        form = self._base.execute("PRAGMA user_version").fetchone()[0]
+        if form not in (0, FORM):
+            raise InputError(f"{self.path}: is of another version of munet_jax; name another folder with --out")
+        if form == 0:
+            self._base.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
+        # What a killed server was at: what it did is done.
+        self._base.execute("UPDATE steps SET state = ? WHERE state = ?", (DONE, OPEN))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import sqlite3
@@ -155,7 +156,7 @@ def test_many_steps_keep_the_file_small(session: Session, monkeypatch: pytest.Mo
     session.add_object()
     for number in range(20):
         session.paint(0, box(number, 0, number + 1, 9, 1), "Brush")
-    with sqlite3.connect(session.store.path) as base:
+    with contextlib.closing(sqlite3.connect(session.store.path)) as base, base:
         assert base.execute("SELECT COUNT(*) FROM versions").fetchone()[0] <= 7
     undone = [session.undo() for _ in range(8)].count("Brush")
     assert undone >= 4
@@ -234,7 +235,7 @@ def test_folders_that_cannot_be(session: Session, frames: Path, tmp_path: Path) 
     with pytest.raises(InputError, match="holds no frames"):
         Session(str(tmp_path / "empty"), tmp_path / "o", Hub())
     Session(str(other), tmp_path / "new", Hub()).close()
-    with sqlite3.connect(tmp_path / "new/.web.sqlite") as base:
+    with contextlib.closing(sqlite3.connect(tmp_path / "new/.web.sqlite")) as base, base:
         base.execute("PRAGMA user_version = 9")
     with pytest.raises(InputError, match="is of another version of munet_jax"):
         Session(str(other), tmp_path / "new", Hub())
