@@ -109,9 +109,13 @@ def training(work: Work, dtype: str, devices: int, alone: float | None = None) -
     }
 
 
-def inference(work: Work, network: str, dtype: str, objects: int, kept: int) -> dict[str, Any]:
-    """Frames of `work.size` with `kept` frames in memory, the previous one among them."""
+def inference(
+    work: Work, network: str, dtype: str, objects: int, kept: int, *, at_once: bool = False
+) -> dict[str, Any]:
+    """Frames of `work.size` with `kept` frames in memory, the previous one among them; read in parts, or `at_once`."""
     model, variables, config = load(network)
+    if at_once:
+        config.inference.read_chunk = 0
     config.inference.update(dtype=dtype, memory_interval=NEVER, memory_capacity=max(kept, 3))
     segmenter = VideoSegmenter(model, variables, config)
     frames = [moving_picture(work.size, number) for number in range(4)]
@@ -164,6 +168,13 @@ def cases(work: Work) -> tuple[dict[str, Any], dict[str, Any]]:
         )
         for kept in work.kept
         for objects in work.objects
+        for network, dtype in work.networks
+    }
+    # What a read in parts, which needs less memory, costs where it costs most.
+    segmented |= {
+        f"{network}, {dtype}, {work.objects[-1]} objects, {work.kept[-1]} frames read at once": functools.partial(
+            inference, work, network, dtype, work.objects[-1], work.kept[-1], at_once=True
+        )
         for network, dtype in work.networks
     }
     return trained, segmented

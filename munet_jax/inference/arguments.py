@@ -35,15 +35,9 @@ def check_options(config: ConfigDict) -> None:
 
 def check_similarity(config: ConfigDict, similarity: str) -> None:
     """Refuse options that a network with this `model.similarity` cannot follow."""
-    if similarity == "dot":
-        return
-    if config.memory_policy == "adaptive":
+    if similarity != "dot" and config.memory_policy == "adaptive":
         raise InputError(
             f"memory_policy 'adaptive' merges keys by direction: it needs similarity 'dot', not {similarity!r}"
-        )
-    if config.dtype != "float32":
-        raise InputError(
-            f"inference.dtype is {config.dtype!r}; similarity {similarity!r} subtracts large numbers: set 'float32'"
         )
 
 

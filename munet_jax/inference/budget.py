@@ -46,11 +46,8 @@ def estimate(network: Network, geometries: Sequence[Geometry], slots: int, video
       slots: objects, padded.
       videos: that are segmented in step.
     """
-    itemsize = np.dtype(network.model.query_embedding.dtype).itemsize
-    bank = sum(
-        network.policy.bank_bytes(slots, geometry.positions, **network.model.memory_dims, itemsize=itemsize)
-        for geometry in geometries
-    )
+    what = network.model.remembered
+    bank = sum(network.policy.bank_bytes(slots, geometry.positions, what) for geometry in geometries)
     step = max(step_bytes(network, geometry, slots) for geometry in geometries)
     return Budget(videos * bank, videos * step)
 

@@ -11,8 +11,9 @@ from flax import linen as nn
 
 Module = TypeVar("Module", bound=nn.Module)
 
-# In names of parameters that are computed with in f32 whatever the type: norms, and the temperature of the MU-Layer's softmax.
-KEPT = ("norm", "log_temperature")
+# In names of parameters that may be computed with in f32 whatever the type: norms, the temperature of the MU-Layer's softmax,
+# and keys that are compared by distance.
+KEPT = ("norm", "log_temperature", "key")
 
 
 def in_dtype(module: Module, dtype: Any) -> Module:

@@ -122,9 +122,8 @@ def _first_memory(
     """A bank of `room` frames that has the given frame, which is its own neighbour."""
     query = model.query(encoded, encoded.reduced)
     key, value = model.memorise(frame, masks, query.key, query.semantic, objects)
-    b, n, p, k = key.shape
-    bank = empty_bank(b, n, room, p, key_dim=k, value_dim=value.shape[-1], dtype=key.dtype)
-    return bank.put(0, key, value, objects)
+    b, n, p, _ = key.shape
+    return empty_bank(b, n, room, p, model.remembered).put(0, key, value, objects)
 
 
 def _match_together(

@@ -35,24 +35,20 @@ def create_model(config: ConfigDict) -> MUNet:
     if config["motion_prior"] and config["mu_layer"]["matching"] != "softargmax":
         raise InputError("config.model.motion_prior moves masks to their match: set mu_layer.matching to 'softargmax'")
     similarity = config.get("similarity", "dot")  # runs from before there was a choice have none
-    if similarity == "l2" and config["dtype"] != "float32":
-        raise InputError(
-            f"config.model.similarity 'l2' subtracts large numbers: set dtype to 'float32', not {config['dtype']!r}"
-        )
     dtype = jnp.dtype(config["dtype"])
     padding = config.get("padding", "mean")  # runs from before there was a choice have none
     query_encoder = _query_encoder(config["query_encoder"], padding, remat=config["remat"], dtype=dtype)
     width = query_encoder.backbone.stage_widths[-1]
 
     key_dim, value_dim = config["key_dim"], config["value_dim"]
-    own_key = config["memory_key"] == "reference"
+    own_key, precise = config["memory_key"] == "reference", similarity == "l2"
     return MUNet(
         query_encoder=query_encoder,
         reference_encoder=_reference_encoder(config["reference_encoder"], padding, remat=config["remat"], dtype=dtype),
         mu_layer=MULayer(features=width, **config["mu_layer"], dtype=dtype),
         fusion=Fusion(config["fusion"], dtype=dtype),
-        query_embedding=KeyValue(key_dim, value_dim, dtype=dtype),
-        memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype=dtype),
+        query_embedding=KeyValue(key_dim, value_dim, dtype, precise),
+        memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype, precise),
         matcher=Matcher(config["top_k"] or None, shared_keys=not own_key, similarity=similarity),
         decoder=Decoder(_decoder_widths(config["decoder_dim"]), config["motion_prior"], config["remat"], dtype=dtype),
     )

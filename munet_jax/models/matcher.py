@@ -19,18 +19,25 @@ class KeyValue(nn.Module):
       key_dim: channels k; None makes no key (a memory that keeps the query's).
       value_dim: channels v.
       dtype: compute dtype.
+      precise_key: compute keys in f32 whatever `dtype` is: their squared distances are small differences of large numbers.
     """
 
     key_dim: int | None = 128
     value_dim: int = 512
     dtype: Any = jnp.float32
+    precise_key: bool = False
+
+    @property
+    def key_dtype(self) -> Any:
+        """Of the keys that come out."""
+        return jnp.float32 if self.precise_key else self.dtype
 
     @nn.compact
     def __call__(self, features: FeatureMap) -> tuple[AnyMap | None, AnyMap]:
         """[b, h', w', d] -> key [b, h', w', k], value [b, h', w', v]."""
         key = None
         if self.key_dim is not None:
-            key = Conv(self.key_dim, 3, dtype=self.dtype, name="key")(features)
+            key = Conv(self.key_dim, 3, dtype=self.key_dtype, name="key")(features)
         value = Conv(self.value_dim, 3, dtype=self.dtype, name="value")(features)
         return key, value
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from jax import export
 
+from configs import testing
 from munet_jax.inference import VideoSegmenter
 from munet_jax.inference.export import export_step
 from munet_jax.inference.half import KEPT, cast_parameters, in_dtype
+from munet_jax.models import create_model
 from munet_jax.runtime.errors import InputError
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
@@ -96,3 +98,34 @@ def test_parameters_are_cast_once_and_to_the_same_numbers(norm: str) -> None:
         assert (x.dtype == jnp.float32) == any(part in name for part in KEPT)
     one, other = (run_clip(half, chosen, *random_clip()) for chosen in (variables, cast))
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_keys_that_are_compared_by_distance_stay_f32_in_half_precision(video: Any, variables: Any, dtype: str) -> None:
+    """|k|^2 in half precision would be off by more than the distances that it is compared with."""
+    frames, labels = video
+    config = testing.get_config()
+    config.model.similarity = "l2"
+    found = {}
+    for name in ("float32", dtype):
+        config.inference.dtype = name
+        stream = VideoSegmenter(create_model(config.model), variables, config)
+        found[name] = [stream.step(frames[k], None if k else labels[0], outputs=("probabilities",)) for k in range(3)]
+    bank = stream._views[0].state.bank
+    assert bank.keys.dtype == jnp.float32
+    assert bank.values.dtype == jnp.dtype(dtype)
+    for one, other in zip(found["float32"], found[dtype], strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.03)
+
+
+def test_training_in_bf16_compares_keys_by_distance_in_f32(video: Any, variables: Any) -> None:
+    frames, labels = video
+    masks = (np.asarray(labels[0]) == np.arange(1, 3)[:, None, None])[None].astype(np.float32)
+    clip = (jnp.asarray(np.stack(frames[:3]))[None], jnp.asarray(masks), jnp.ones((1, 2), bool))
+    config, found = testing.get_config(), []
+    for dtype in ("float32", "bfloat16"):
+        config.model.update(similarity="l2", dtype=dtype)
+        model = create_model(config.model)
+        assert model.remembered.key_dtype == jnp.float32
+        found.append(jax.nn.softmax(run_clip(model, variables, *clip, memory="sequential")))
+    np.testing.assert_allclose(*found, atol=0.03)

@@ -10,7 +10,6 @@ import pytest
 
 from configs import testing
 from munet_jax.inference import VideoSegmenter
-from munet_jax.inference.export import create_step
 from munet_jax.models import create_model
 from munet_jax.models import video as video_step
 from munet_jax.models.video import Given, VideoState
@@ -111,11 +110,3 @@ def test_keys_that_are_compared_by_distance_go_through_training_and_inference_al
     config.inference.memory_policy = "adaptive"
     with pytest.raises(InputError, match="'adaptive' merges keys by direction: it needs similarity 'dot'"):
         VideoSegmenter(model, variables, config)
-    config.inference.update(memory_policy="every_k", dtype="float16")
-    with pytest.raises(InputError, match="dtype is 'float16'; similarity 'l2' subtracts large numbers: set 'float32'"):
-        create_step(model, variables, config, (56, 72), objects=2)
-    config.model.dtype = "bfloat16"
-    with pytest.raises(
-        InputError, match="similarity 'l2' subtracts large numbers: set dtype to 'float32', not 'bfloat16'"
-    ):
-        create_model(config.model)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from munet_jax.array_types import Array, Bool, Float
 from munet_jax.models.memory.new_frame import NewFrame
-from munet_jax.models.memory.readout import Memory, counted_readout, scan_chunks
+from munet_jax.models.memory.readout import Memory, Remembered, counted_readout, scan_chunks
 
 # Below this a vector has no direction.
 TINY = 1e-12
@@ -51,15 +51,12 @@ class Adaptive:
                 f"{self.merge_rate}"
             )
 
-    def init(
-        self, batch: int, objects: int, positions: int, *, key_dim: int, value_dim: int, dtype: Any
-    ) -> AdaptiveBank:
+    def init(self, batch: int, objects: int, positions: int, what: Remembered) -> AdaptiveBank:
         """An empty memory for frames of `positions` = h' * w' stride-16 positions."""
         shape = (batch, objects, self.capacity * positions)
-        keys, values = (jnp.zeros((*shape, dim), dtype) for dim in (key_dim, value_dim))
         occupied, pinned = (jnp.zeros(shape, jnp.bool_) for _ in range(2))
         use, age = (jnp.zeros(shape, jnp.float32) for _ in range(2))
-        return AdaptiveBank(keys, values, occupied, pinned, use, age, self)
+        return AdaptiveBank(*what.empty(*shape), occupied, pinned, use, age, self)
 
     def stays(self, frame: Any, given: Any) -> Any:
         """Whether a frame takes room of its own: none does."""
@@ -71,10 +68,10 @@ class Adaptive:
         """Numbers of kept frames at which a bank grows: it never does."""
         return ()
 
-    def bank_bytes(self, objects: int, positions: int, *, key_dim: int, value_dim: int, itemsize: int) -> float:
+    def bank_bytes(self, objects: int, positions: int, what: Remembered) -> float:
         """Bytes of a bank at its largest moment: a write makes the new one beside the old one, and merges in f32."""
         kept = self.capacity * positions
-        return float(2 * objects * kept * (key_dim + value_dim) * itemsize + kept * (key_dim + 2 * value_dim) * 4)
+        return float(2 * objects * kept * what.bytes + kept * (what.key_dim + 2 * what.value_dim) * 4)
 
 
 class AdaptiveBank(NamedTuple):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from munet_jax.array_types import Array, Float, Keys, ObjectValid, Occupied, Values
 from munet_jax.models.memory.new_frame import NewFrame
-from munet_jax.models.memory.readout import Memory, chunked_readout, readout, shared_readout
+from munet_jax.models.memory.readout import Memory, Remembered, chunked_readout, readout, shared_readout
 
 # The slot of the previous frame, replaced at each step; later slots hold frames that stay.
 PREVIOUS_SLOT = 0
@@ -47,12 +47,10 @@ class EveryK:
         if self.interval < 1 or self.capacity < self.least_capacity:
             raise ValueError(f"memory.interval {self.interval} must be >= 1 and memory.capacity {self.capacity} >= 3")
 
-    def init(self, batch: int, objects: int, positions: int, *, key_dim: int, value_dim: int, dtype: Any) -> FrameBank:
+    def init(self, batch: int, objects: int, positions: int, what: Remembered) -> FrameBank:
         """An empty bank for frames of `positions` = h' * w' stride-16 positions, with the smallest room there is."""
         room = min(FRAME_BUCKETS[0], self.capacity)
-        return empty_bank(batch, objects, room, positions, key_dim=key_dim, value_dim=value_dim, dtype=dtype)._replace(
-            policy=self
-        )
+        return empty_bank(batch, objects, room, positions, what)._replace(policy=self)
 
     def stays(self, frame: Any, given: Any) -> Any:
         """Whether a frame is kept beyond the next step: its index is a multiple of `interval`, or a mask is given in it."""
@@ -68,10 +66,10 @@ class EveryK:
         needed = FIRST_SLOT + min(kept, self.capacity - FIRST_SLOT)
         return min(next((size for size in FRAME_BUCKETS if size >= needed), self.capacity), self.capacity)
 
-    def bank_bytes(self, objects: int, positions: int, *, key_dim: int, value_dim: int, itemsize: int) -> float:
+    def bank_bytes(self, objects: int, positions: int, what: Remembered) -> float:
         """Bytes of a bank at its largest moment: where it grows, the one before it is there too."""
         before = max(self.growth, default=0)
-        return float(objects * positions * (key_dim + value_dim) * itemsize * (self.capacity + before))
+        return float(objects * positions * what.bytes * (self.capacity + before))
 
 
 class FrameBank(NamedTuple):
@@ -138,13 +136,10 @@ class FrameBank(NamedTuple):
         return self if new <= 0 else more_frames(self, new)
 
 
-def empty_bank(
-    batch: int, objects: int, frames: int, positions: int, *, key_dim: int, value_dim: int, dtype: Any = jnp.float32
-) -> FrameBank:
+def empty_bank(batch: int, objects: int, frames: int, positions: int, what: Remembered) -> FrameBank:
     """A bank of `frames` slots that nobody has written to."""
     shape = (batch, objects, frames, positions)
-    keys, values = (jnp.zeros((*shape, dim), dtype) for dim in (key_dim, value_dim))
-    return FrameBank(keys, values, jnp.zeros(shape, jnp.bool_), jnp.int32(0))
+    return FrameBank(*what.empty(*shape), jnp.zeros(shape, jnp.bool_), jnp.int32(0))
 
 
 def more_frames(bank: FrameBank, count: int) -> FrameBank:

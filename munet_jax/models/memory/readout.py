@@ -20,6 +20,26 @@ FAINT = 1e-20
 USED_ABOVE = 1e-3
 
 
+class Remembered(NamedTuple):
+    """What a memory has room for at each position."""
+
+    key_dim: int
+    value_dim: int
+    key_dtype: Any = jnp.float32
+    value_dtype: Any = jnp.float32
+
+    @property
+    def bytes(self) -> int:
+        """Of a key and a value."""
+        return int(
+            self.key_dim * jnp.dtype(self.key_dtype).itemsize + self.value_dim * jnp.dtype(self.value_dtype).itemsize
+        )
+
+    def empty(self, *shape: int) -> tuple[Array, Array]:
+        """Keys and values of that many positions, all zeros."""
+        return jnp.zeros((*shape, self.key_dim), self.key_dtype), jnp.zeros((*shape, self.value_dim), self.value_dtype)
+
+
 class Memory(NamedTuple):
     """What is read: m remembered positions for each object, whatever policy keeps them."""
 
