@@ -47,10 +47,10 @@ def test_everything_tiny_without_what_reads_data(tmp_path: Path) -> None:
         assert case["same_bits_twice"]
         assert case["finite"]
         assert case["tflop_per_second"] > 0
-    assert len(found["inference"]) == 3
+    assert len(found["inference"]) == 4
     assert found["accuracy"]["float32"]["differing_pixels"] == 0
     table = (tmp_path / TABLE).read_text()
-    assert table.count("\n| tiny, ") == len(parity.PARTS) + 3
+    assert table.count("\n| tiny, ") == len(parity.PARTS) + 4
 
 
 @pytest.mark.usefixtures("standard_promotion")

@@ -172,7 +172,7 @@ def cases(work: Work) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     # What a read in parts, which needs less memory, costs where it costs most.
     segmented |= {
-        f"{network}, {dtype}, {work.objects[-1]} objects, {work.kept[-1]} frames read at once": functools.partial(
+        f"{network}, {dtype}, {work.objects[-1]} object(s), {work.kept[-1]} frames read at once": functools.partial(
             inference, work, network, dtype, work.objects[-1], work.kept[-1], at_once=True
         )
         for network, dtype in work.networks
