@@ -14,7 +14,7 @@ from benchmarks.common import random_variables
 from configs import common
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
-from munet_jax.models.memory import Remembered
+from munet_jax.models.memory import MemoryFormat
 from munet_jax.models.memory.every_k import empty_bank
 
 HEIGHT, WIDTH, OBJECTS = 480, 854, 3
@@ -79,7 +79,7 @@ def test_the_mu_layer_is_a_twentieth_of_the_query_step_and_adds_60_mb() -> None:
     h, w = 30, 54
     rng = np.random.default_rng(0)
     reduced = [jnp.asarray(rng.standard_normal((1, h, w, 256), np.float32)) for _ in range(2)]
-    bank = empty_bank(1, OBJECTS, 1, h * w, Remembered(128, 512))
+    bank = empty_bank(1, OBJECTS, 1, h * w, MemoryFormat(128, 512))
     inputs = (
         jnp.zeros((1, HEIGHT, WIDTH, 3)),
         reduced[1],

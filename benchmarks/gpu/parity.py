@@ -96,7 +96,7 @@ def known_inputs(model: MUNet, variables: Any, frames: Any, labels: Any) -> Inpu
         query, masks = net.query(now, before.reduced), one_hot_objects(labels, OBJECTS)
         objects = jnp.ones((1, OBJECTS), jnp.bool_)
         key, value = net.memorise(frames[:, 0], masks, query.key, query.semantic)
-        bank = EveryK().init(1, OBJECTS, key.shape[2], net.remembered)
+        bank = EveryK().init(1, OBJECTS, key.shape[2], net.memory_format)
         bank = bank.write(NewFrame(key, value, objects, objects, jnp.int32(0), jnp.bool_(True)))
         logits, _ = net.match(query, bank, objects, masks)
         made = {"now": now, "before": before, "query": query, "bank": bank, "masks": masks, "objects": objects}

@@ -22,8 +22,9 @@ LARGEST_ID = 2**31 - 1
 def check_options(config: ConfigDict) -> None:
     """Refuse values of `config.inference` that cannot be."""
     check_section("config.inference", config, InferenceConfig)
-    if config.max_size < 0:
-        raise InputError(f"config.inference.max_size is {config.max_size}; give a short side in pixels, or 0 for any")
+    for name in ("min_size", "max_size"):
+        if config[name] < 0:
+            raise InputError(f"config.inference.{name} is {config[name]}; give a short side in pixels, or 0 for any")
     if not config.scales or min(config.scales) <= 0:
         raise InputError(f"config.inference.scales is {tuple(config.scales)}; give positive factors, (1.0,) for none")
     if not 1 <= config.max_objects <= MOST_OBJECTS:

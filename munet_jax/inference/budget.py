@@ -46,8 +46,8 @@ def estimate(network: Network, geometries: Sequence[Geometry], slots: int, video
       slots: objects, padded.
       videos: that are segmented in step.
     """
-    what = network.model.remembered
-    bank = sum(network.policy.bank_bytes(slots, geometry.positions, what) for geometry in geometries)
+    form = network.model.memory_format
+    bank = sum(network.policy.bank_bytes(slots, geometry.positions, form) for geometry in geometries)
     step = max(step_bytes(network, geometry, slots) for geometry in geometries)
     return Budget(videos * bank, videos * step)
 

@@ -122,11 +122,11 @@ def check_exportable(options: ConfigDict, size: tuple[int, int], objects: int) -
             f"frames of {size[1]} x {size[0]} with {objects} objects: give at least {STRIDE} pixels and 1 to "
             f"{options.max_objects} objects (config.inference.max_objects)"
         )
-    work = create_geometry(size, max_size=options.max_size).work
+    work = create_geometry(size, min_size=options.min_size, max_size=options.max_size).work
     if work != size:
         raise InputError(
-            f"config.inference.max_size works on frames of {size[1]} x {size[0]} at {work[1]} x {work[0]}: export that size and "
-            "scale the frames yourself, or set it to 0"
+            f"config.inference.{'max' if work < size else 'min'}_size works on frames of {size[1]} x {size[0]} at {work[1]} x "
+            f"{work[0]}: export that size and scale the frames yourself, or set it to 0"
         )
     if options.flip or tuple(options.scales) != (1.0,):
         raise InputError("config.inference.flip and scales are not part of the exported step; switch them off")

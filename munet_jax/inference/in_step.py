@@ -68,7 +68,8 @@ class VideosTogether:
                 "config.inference.flip and scales look at each frame several times, which is for one video at a time: switch "
                 "them off, or set config.evaluation.batch_videos to 1"
             )
-        self._network, self._geometry = segmenter.network, create_geometry(size, max_size=options.max_size)
+        self._network = segmenter.network
+        self._geometry = create_geometry(size, min_size=options.min_size, max_size=options.max_size)
         room = slot_bucket(max(map(len, objects)))
         self._slots = [(*ids, *[NOBODY] * (room - len(ids))) for ids in objects]
         check_budget(self._network, [self._geometry], room, videos=len(objects))

@@ -104,7 +104,8 @@ def motion_maps(
         check_frame(image, number)
     if before.shape != frame.shape:
         raise InputError(f"the frame before is {list(before.shape)} but the frame is {list(frame.shape)}")
-    geometry = create_geometry((frame.shape[0], frame.shape[1]), max_size=config.inference.max_size)
+    options = config.inference
+    geometry = create_geometry((frame.shape[0], frame.shape[1]), min_size=options.min_size, max_size=options.max_size)
     fitted = [fit_frame(jnp.asarray(image), geometry) for image in (frame, before)]
     *maps, moved, cost = motion_step(model, variables, *fitted)
     uncertainty, attention, chance = (np.asarray(map_to_source(x, geometry))[..., 0] for x in maps)

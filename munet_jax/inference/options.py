@@ -42,6 +42,9 @@ class InferenceConfig:
     max_size: int = field_of(
         0, "short side in pixels at which larger frames are worked on; 0 works on every frame at its own size"
     )
+    min_size: int = field_of(
+        0, "short side in pixels to which smaller frames are enlarged to be worked on; 0 enlarges none"
+    )
     flip: bool = field_of(False, "also segment each frame mirrored, and average")
     scales: tuple[float, ...] = field_of((1.0,), "segment each frame at these scales, and average")
     read_chunk: int = field_of(2048, "memory positions to read at a time; fewer need less memory, 0 reads all at once")

@@ -48,20 +48,25 @@ class Geometry:
         return rows * columns
 
 
-def create_geometry(size: Size, *, max_size: int = 0, scale: float = 1.0, flip: bool = False) -> Geometry:
-    """The view of frames of `size` whose short side is at most `max_size` (0: any) times `scale`."""
-    work = working_size(size, max_size)
+def create_geometry(
+    size: Size, *, min_size: int = 0, max_size: int = 0, scale: float = 1.0, flip: bool = False
+) -> Geometry:
+    """The view of frames of `size`, of which `working_size` is multiplied by `scale`."""
+    work = working_size(size, min_size, max_size)
     if scale != 1.0:
         work = max(1, round(work[0] * scale)), max(1, round(work[1] * scale))
     return Geometry(size, work, flip)
 
 
-def working_size(size: Size, max_size: int) -> Size:
-    """(height, width) at which a frame of `size` is worked on: its own, or a short side of `max_size` where that is less."""
+def working_size(size: Size, min_size: int, max_size: int) -> Size:
+    """(height, width) at which a frame of `size` is worked on: its own, unless its short side is outside the two limits.
+
+    `max_size` counts where the two contradict each other, and 0 is none.
+    """
     short = min(size)
-    if not max_size or short <= max_size:
-        return size
-    return round(size[0] * max_size / short), round(size[1] * max_size / short)
+    wanted = max(short, min_size)
+    wanted = min(wanted, max_size) if max_size else wanted
+    return size if wanted == short else (round(size[0] * wanted / short), round(size[1] * wanted / short))
 
 
 @functools.partial(jax.jit, static_argnums=1)

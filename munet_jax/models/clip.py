@@ -123,7 +123,7 @@ def _first_memory(
     query = model.query(encoded, encoded.reduced)
     key, value = model.memorise(frame, masks, query.key, query.semantic, objects)
     b, n, p, _ = key.shape
-    return empty_bank(b, n, room, p, model.remembered).put(0, key, value, objects)
+    return empty_bank(b, n, room, p, model.memory_format).put(0, key, value, objects)
 
 
 def _match_together(

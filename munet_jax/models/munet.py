@@ -19,7 +19,7 @@ from munet_jax.models.decoder import Decoder, per_object
 from munet_jax.models.encoders import LightReferenceEncoder, QueryEncoder, ReferenceEncoder, other_objects
 from munet_jax.models.fusion import Fusion
 from munet_jax.models.matcher import KeyValue, Matcher
-from munet_jax.models.memory import Bank, Remembered
+from munet_jax.models.memory import Bank, MemoryFormat
 from munet_jax.models.motion_prior import motion_prior
 from munet_jax.models.mu_layer import MULayer
 from munet_jax.models.object_chunks import over_objects
@@ -53,12 +53,12 @@ class MUNet(nn.Module):
     object_chunk: int = 0
 
     @property
-    def remembered(self) -> Remembered:
+    def memory_format(self) -> MemoryFormat:
         """Channels and types of the keys and values that memory keeps."""
         embedding = self.query_embedding
         assert embedding.key_dim is not None
         key_dim = embedding.key_dim + (self.matcher.similarity == "l2")
-        return Remembered(key_dim, embedding.value_dim, embedding.key_dtype, embedding.dtype)
+        return MemoryFormat(key_dim, embedding.value_dim, embedding.key_dtype, embedding.dtype)
 
     def encode(self, frames: FrameBatch) -> Encoded:
         """Enc-Q, once per frame: [b, h, w, 3] of any size, padded to a multiple of 16."""

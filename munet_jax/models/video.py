@@ -111,7 +111,7 @@ def init_state(
     image = jax.ShapeDtypeStruct((batch, *frame_size, 3), jnp.uint8)
     encoded = jax.eval_shape(lambda variables, frame: model.apply(variables, frame, method="encode"), variables, image)
     rows, columns = positions_of(frame_size)
-    bank = (policy or EveryK()).init(batch, objects, rows * columns, model.remembered)
+    bank = (policy or EveryK()).init(batch, objects, rows * columns, model.memory_format)
     return VideoState(
         bank.grow(frames),
         jnp.zeros(encoded.reduced.shape, encoded.reduced.dtype),

@@ -77,7 +77,8 @@ def test_one_file_serves_all_platforms(segmenter: Callable[..., VideoSegmenter],
         ({}, {"platforms": ["metal"]}, "metal: choose of cpu, cuda, tpu"),
         ({}, {"size": (8, 40)}, "give at least 16 pixels"),
         ({}, {"objects": 17}, "1 to 16 objects"),
-        ({"max_size": 32}, {}, "works on frames of 56 x 40 at 45 x 32: export that size"),
+        ({"max_size": 32}, {}, "max_size works on frames of 56 x 40 at 45 x 32: export that size"),
+        ({"min_size": 80}, {}, "min_size works on frames of 56 x 40 at 112 x 80: export that size"),
         ({"flip": True}, {}, "flip and scales are not part"),
     ):
         stream = segmenter(**changes)

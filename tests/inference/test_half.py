@@ -126,6 +126,6 @@ def test_training_in_bf16_compares_keys_by_distance_in_f32(video: Any, variables
     for dtype in ("float32", "bfloat16"):
         config.model.update(similarity="l2", dtype=dtype)
         model = create_model(config.model)
-        assert model.remembered.key_dtype == jnp.float32
+        assert model.memory_format.key_dtype == jnp.float32
         found.append(jax.nn.softmax(run_clip(model, variables, *clip, memory="sequential")))
     np.testing.assert_allclose(*found, atol=0.03)

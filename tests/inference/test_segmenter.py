@@ -213,14 +213,39 @@ def test_a_small_object_is_not_lost_when_frames_shrink(segmenter: Create) -> Non
     assert float(stream._views[0].state.masks.max()) > 0.1
 
 
+def test_small_frames_are_enlarged_to_be_worked_on(segmenter: Create, video: Any) -> None:
+    """`min_size`: as if the larger frames had been given, with the results at the frames' own size."""
+    frames, labels = video
+    enlarging = create_geometry((56, 72), min_size=112)
+    stream, large = segmenter(min_size=112), segmenter()
+    for number in range(3):
+        given = number == 0
+        prediction = stream.step(frames[number], labels[0] if given else None, outputs=("labels", "probabilities"))
+        enlarged = np.asarray(fit_frame(jnp.asarray(frames[number]), enlarging))[0]
+        mask = np.repeat(np.repeat(labels[0], 2, axis=0), 2, axis=1) if given else None
+        expected = large.step(enlarged, mask, outputs=("probabilities",))
+        assert prediction.labels.shape == (56, 72)
+        if given:
+            np.testing.assert_array_equal(prediction.labels, labels[0])
+        else:
+            again = expected.probabilities.reshape(56, 2, 72, 2, 3).mean(axis=(1, 3))
+            assert np.abs(again - prediction.probabilities).mean() < 0.03
+    assert stream._views[0].geometry.work == large._views[0].geometry.work == (112, 144)
+
+
 @pytest.mark.parametrize(
-    ("size", "max_size", "expected"),
-    [((480, 854), 0, (480, 854)), ((480, 854), 240, (240, 427)), ((240, 427), 480, (240, 427)), ((854, 480), 240, (427, 240))],
+    ("size", "min_size", "max_size", "expected"),
+    [
+        ((480, 854), 0, 0, (480, 854)), ((480, 854), 0, 240, (240, 427)), ((240, 427), 0, 480, (240, 427)),
+        ((854, 480), 0, 240, (427, 240)), ((240, 427), 480, 0, (480, 854)), ((427, 240), 300, 300, (534, 300)),
+        ((480, 854), 368, 368, (368, 655)), ((240, 427), 368, 200, (200, 356)), ((300, 400), 240, 480, (300, 400)),
+    ],
 )  # fmt: skip
-def test_working_sizes(size: tuple[int, int], max_size: int, expected: tuple[int, int]) -> None:
-    assert working_size(size, max_size) == expected
+def test_working_sizes(size: tuple[int, int], min_size: int, max_size: int, expected: tuple[int, int]) -> None:
+    assert working_size(size, min_size, max_size) == expected
 
 
-def test_a_negative_max_size_is_refused(segmenter: Create) -> None:
-    with pytest.raises(InputError, match="inference.max_size is -1; give a short side in pixels"):
-        segmenter(max_size=-1)
+@pytest.mark.parametrize("name", ["min_size", "max_size"])
+def test_a_negative_size_is_refused(segmenter: Create, name: str) -> None:
+    with pytest.raises(InputError, match=f"inference.{name} is -1; give a short side in pixels"):
+        segmenter(**{name: -1})

@@ -11,8 +11,8 @@ from munet_jax.models.memory import (
     AdaptiveBank,
     EveryK,
     FrameBank,
+    MemoryFormat,
     NewFrame,
-    Remembered,
     forget_objects,
     more_objects,
 )
@@ -159,7 +159,7 @@ def test_every_k_keeps_the_first_frame_and_evicts_the_oldest() -> None:
     """Each frame's key is its index: what the slots hold says which frames are remembered."""
     policy = EveryK(interval=5, capacity=5)
     assert [policy.stays(index, False) for index in range(7)] == [True, False, False, False, False, True, False]
-    bank = policy.init(1, 1, 1, Remembered(1, 1))
+    bank = policy.init(1, 1, 1, MemoryFormat(1, 1))
     yes = jnp.ones((1, 1), bool)
 
     @jax.jit
@@ -182,7 +182,7 @@ def test_every_k_keeps_the_first_frame_and_evicts_the_oldest() -> None:
 
 def test_a_bank_grows_in_a_few_steps_up_to_its_capacity() -> None:
     policy = EveryK(capacity=30)
-    bank = policy.init(1, 2, 4, Remembered(5, 6))
+    bank = policy.init(1, 2, 4, MemoryFormat(5, 6))
     rooms = []
     for kept in range(40):
         bank = bank.grow(kept)
@@ -244,7 +244,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_the_adaptive_memory_equals_the_loop() -> None:
     policy, p, k, v = Adaptive(capacity=3, merge_above=0.9, merge_rate=0.3), 6, 3, 4
     rng = np.random.default_rng(3)
-    bank = policy.init(1, 2, p, Remembered(k, v))
+    bank = policy.init(1, 2, p, MemoryFormat(k, v))
     loops = [Loop(policy, p), Loop(policy, p)]
     merges = evictions = 0
     for frame in range(9):
@@ -285,7 +285,7 @@ def check(bank: AdaptiveBank, number: int, loop: Loop) -> None:
 def test_the_pinned_frame_never_goes_and_forgotten_objects_leave_room() -> None:
     policy, p = Adaptive(capacity=2, merge_above=1.0), 4
     rng = np.random.default_rng(0)
-    bank = policy.init(1, 1, p, Remembered(3, 3))
+    bank = policy.init(1, 1, p, MemoryFormat(3, 3))
     first = jnp.asarray(rng.standard_normal((1, 1, p, 3)), jnp.float32)
     yes, no = jnp.ones((1, 1), bool), jnp.zeros((1, 1), bool)
     bank = bank.write(NewFrame(first, first, yes, yes, 0, True))

@@ -16,7 +16,7 @@ from munet_jax.array_types import Array, Bool
 from munet_jax.models.memory.adaptive import Adaptive, AdaptiveBank
 from munet_jax.models.memory.every_k import EveryK, FrameBank
 from munet_jax.models.memory.new_frame import NewFrame
-from munet_jax.models.memory.readout import Memory, Remembered, readout
+from munet_jax.models.memory.readout import Memory, MemoryFormat, readout
 from munet_jax.runtime.errors import InputError
 
 Bank: TypeAlias = FrameBank | AdaptiveBank
@@ -28,7 +28,7 @@ POLICIES: dict[str, Callable[[Any], Policy]] = {
 }
 
 __all__ = [
-    "POLICIES", "Adaptive", "AdaptiveBank", "Bank", "EveryK", "FrameBank", "Memory", "NewFrame", "Policy", "Remembered",
+    "POLICIES", "Adaptive", "AdaptiveBank", "Bank", "EveryK", "FrameBank", "Memory", "NewFrame", "Policy", "MemoryFormat",
     "create_policy", "forget_objects", "more_objects", "readout",
 ]  # fmt: skip
 

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from munet_jax.array_types import Array, Bool, Float
 from munet_jax.models.memory.new_frame import NewFrame
-from munet_jax.models.memory.readout import Memory, Remembered, counted_readout, scan_chunks
+from munet_jax.models.memory.readout import Memory, MemoryFormat, counted_readout, scan_chunks
 
 # Below this a vector has no direction.
 TINY = 1e-12
-# Remembered positions that new ones are compared with together: a whole memory's cosines do not fit at 1080p.
+# MemoryFormat positions that new ones are compared with together: a whole memory's cosines do not fit at 1080p.
 COMPARED = 4096
 
 
@@ -51,12 +51,12 @@ class Adaptive:
                 f"{self.merge_rate}"
             )
 
-    def init(self, batch: int, objects: int, positions: int, what: Remembered) -> AdaptiveBank:
+    def init(self, batch: int, objects: int, positions: int, form: MemoryFormat) -> AdaptiveBank:
         """An empty memory for frames of `positions` = h' * w' stride-16 positions."""
         shape = (batch, objects, self.capacity * positions)
         occupied, pinned = (jnp.zeros(shape, jnp.bool_) for _ in range(2))
         use, age = (jnp.zeros(shape, jnp.float32) for _ in range(2))
-        return AdaptiveBank(*what.empty(*shape), occupied, pinned, use, age, self)
+        return AdaptiveBank(*form.empty(*shape), occupied, pinned, use, age, self)
 
     def stays(self, frame: Any, given: Any) -> Any:
         """Whether a frame takes room of its own: none does."""
@@ -68,10 +68,10 @@ class Adaptive:
         """Numbers of kept frames at which a bank grows: it never does."""
         return ()
 
-    def bank_bytes(self, objects: int, positions: int, what: Remembered) -> float:
+    def bank_bytes(self, objects: int, positions: int, form: MemoryFormat) -> float:
         """Bytes of a bank at its largest moment: a write makes the new one beside the old one, and merges in f32."""
         kept = self.capacity * positions
-        return float(2 * objects * kept * what.bytes + kept * (what.key_dim + 2 * what.value_dim) * 4)
+        return float(2 * objects * kept * form.bytes + kept * (form.key_dim + 2 * form.value_dim) * 4)
 
 
 class AdaptiveBank(NamedTuple):
@@ -147,7 +147,7 @@ def _write_object(bank: AdaptiveBank, key: Array, value: Array, valid: Array, ne
 
 
 def _merged(old: Array, new: Array, merges: Array, where: Array, rate: float) -> Array:
-    """Remembered features [m, d] after the new ones [p, d] that `merges` names were merged in at `where`.
+    """MemoryFormat features [m, d] after the new ones [p, d] that `merges` names were merged in at `where`.
 
     The new ones for one position are averaged first; its direction moves by `rate`, its magnitude stays.
     """

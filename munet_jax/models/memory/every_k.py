@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from munet_jax.array_types import Array, Float, Keys, ObjectValid, Occupied, Values
 from munet_jax.models.memory.new_frame import NewFrame
-from munet_jax.models.memory.readout import Memory, Remembered, chunked_readout, readout, shared_readout
+from munet_jax.models.memory.readout import Memory, MemoryFormat, chunked_readout, readout, shared_readout
 
 # The slot of the previous frame, replaced at each step; later slots hold frames that stay.
 PREVIOUS_SLOT = 0
@@ -47,10 +47,10 @@ class EveryK:
         if self.interval < 1 or self.capacity < self.least_capacity:
             raise ValueError(f"memory.interval {self.interval} must be >= 1 and memory.capacity {self.capacity} >= 3")
 
-    def init(self, batch: int, objects: int, positions: int, what: Remembered) -> FrameBank:
+    def init(self, batch: int, objects: int, positions: int, form: MemoryFormat) -> FrameBank:
         """An empty bank for frames of `positions` = h' * w' stride-16 positions, with the smallest room there is."""
         room = min(FRAME_BUCKETS[0], self.capacity)
-        return empty_bank(batch, objects, room, positions, what)._replace(policy=self)
+        return empty_bank(batch, objects, room, positions, form)._replace(policy=self)
 
     def stays(self, frame: Any, given: Any) -> Any:
         """Whether a frame is kept beyond the next step: its index is a multiple of `interval`, or a mask is given in it."""
@@ -66,10 +66,10 @@ class EveryK:
         needed = FIRST_SLOT + min(kept, self.capacity - FIRST_SLOT)
         return min(next((size for size in FRAME_BUCKETS if size >= needed), self.capacity), self.capacity)
 
-    def bank_bytes(self, objects: int, positions: int, what: Remembered) -> float:
+    def bank_bytes(self, objects: int, positions: int, form: MemoryFormat) -> float:
         """Bytes of a bank at its largest moment: where it grows, the one before it is there too."""
         before = max(self.growth, default=0)
-        return float(objects * positions * what.bytes * (self.capacity + before))
+        return float(objects * positions * form.bytes * (self.capacity + before))
 
 
 class FrameBank(NamedTuple):
@@ -136,10 +136,10 @@ class FrameBank(NamedTuple):
         return self if new <= 0 else more_frames(self, new)
 
 
-def empty_bank(batch: int, objects: int, frames: int, positions: int, what: Remembered) -> FrameBank:
+def empty_bank(batch: int, objects: int, frames: int, positions: int, form: MemoryFormat) -> FrameBank:
     """A bank of `frames` slots that nobody has written to."""
     shape = (batch, objects, frames, positions)
-    return FrameBank(*what.empty(*shape), jnp.zeros(shape, jnp.bool_), jnp.int32(0))
+    return FrameBank(*form.empty(*shape), jnp.zeros(shape, jnp.bool_), jnp.int32(0))
 
 
 def more_frames(bank: FrameBank, count: int) -> FrameBank:

@@ -20,8 +20,8 @@ FAINT = 1e-20
 USED_ABOVE = 1e-3
 
 
-class Remembered(NamedTuple):
-    """What a memory has room for at each position."""
+class MemoryFormat(NamedTuple):
+    """What a memory keeps at each position."""
 
     key_dim: int
     value_dim: int
