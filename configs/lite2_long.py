@@ -1,0 +1,23 @@
+"""MUNet-lite 2, third stage: longer clips, in which masks that drifted stay in memory, at a rate that falls to zero.
+
+Command:   python train.py --config configs/lite2_long.py --workdir runs/lite2_long --data-root DATA
+           after lite2, whose workdir it starts from (--config.train.init_from=DIR for another); then
+           munet export-weights runs/lite2_long lite2.safetensors
+           The control, which sees the same clips: --config.train.motion_weight=0
+Data:      as lite2_static
+Goal:      J&F 0.82 on the six 480p videos that choose between recipes
+Measured:  not yet
+"""
+
+from ml_collections import ConfigDict
+
+from configs import lite2
+
+
+def get_config() -> ConfigDict:
+    """Clips of eight frames of 256 x 256; the rate falls linearly over all steps."""
+    config = lite2.get_config()
+    config.data.clip_length = 8
+    config.optimizer.decay_steps = 2000
+    config.train.update(init_from="runs/lite2", seed=4, steps=2000)
+    return config
