@@ -5,10 +5,28 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from munet_jax.commands import data, demo, report, score, segment, web, weights
 from munet_jax.commands.scripts import exit_code_of
 from munet_jax.commands.terminal import write_what_it_can
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and what to do; argparse would put all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the message and exit code 2."""
+        greedy = any(
+            f"argument {option}:" in message
+            for action in self._actions
+            for option in action.option_strings
+            if action.nargs in ("*", "+")
+        )
+        remedy = (
+            "it takes all that follows it, so put INPUT first" if greedy else f"{self.prog} --help lists the options"
+        )
+        self.exit(2, f"{self.prog}: error: {message}; {remedy}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code_of(lambda: options.run(options, rest))
 
 
-def create_parser() -> argparse.ArgumentParser:
+def create_parser() -> OneLineParser:
     """All subcommands."""
-    parser = argparse.ArgumentParser(prog="munet", description="Motion uncertainty-aware video object segmentation.")
+    parser = OneLineParser(prog="munet", description="Motion uncertainty-aware video object segmentation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (demo, segment, web, score, report, data, weights):
         group.add(commands)

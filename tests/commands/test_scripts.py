@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,29 @@ def test_help_of_segment_has_the_words_of_the_fields(capsys: pytest.CaptureFixtu
     assert "--memory-interval N every_k: keep every N-th frame in memory" in shown
     assert "(default: 5)" in shown
     assert "--memory-policy {every_k,adaptive}" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            ["segment", "--overlay", "gif", "a.mp4"],
+            "munet segment: error: argument --overlay: .*'a.mp4'.* put INPUT first",
+        ),
+        (
+            ["segment", "--scales", "2", "a.mp4"],
+            "munet segment: error: argument --scales: .*'a.mp4'; .*put INPUT first",
+        ),
+        (
+            ["segment", "a.mp4"],
+            "munet segment: error: .*required: --mask, --out; munet segment --help lists the options",
+        ),
+        (["segments"], "munet: error: .*invalid choice: 'segments'.*; munet --help lists the options"),
+        (["score", "--no-such"], "munet score: error: .*"),
+    ],
+)
+def test_a_wrong_command_ends_in_one_line(given: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(given)
+    shown = capsys.readouterr().err
+    assert re.fullmatch(f"{line}\n", shown), shown
