@@ -167,6 +167,19 @@ def test_what_a_file_lacks_stays_random_and_is_named_and_what_does_not_fit_is_re
     assert str(caught.value).count(", here ") == 10
 
 
+def test_an_encoder_that_is_newly_shown_the_other_objects_begins_to_ignore_them(tmp_path: Path) -> None:
+    config = lite.get_config()
+    config.model.reference_encoder.others = True
+    config.train.init_from = "lite"
+    found, said = start_variables(config, state_of(config).variables, tmp_path / "new")
+    assert "no parameter stays random" in str(said)
+    first = found["params"]["reference_encoder"]
+    assert not np.any(first["conv1_others"]["kernel"])
+    np.testing.assert_array_equal(
+        first["conv1_mask"]["kernel"], munet_jax.load("lite")[1]["params"]["reference_encoder"]["conv1_mask"]["kernel"]
+    )
+
+
 def test_a_backbone_of_another_network_is_refused(backbone: Path, tmp_path: Path) -> None:
     config = testing.get_config()
     config.train.update(start="backbone", backbone=str(backbone))
