@@ -1,25 +1,33 @@
-"""MUNet-lite 2, second stage: many more clips of videos, larger and longer, at a flat rate.
+"""MUNet-lite 2: the shipped network trained on with several objects a clip, whose masks Enc-R is shown, and with its motion trained.
 
 Command:   python train.py --config configs/lite2.py --workdir runs/lite2 --data-root DATA
-           after lite2_static, whose workdir it starts from (--config.train.init_from=DIR for another)
+           on two cores with XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false
+           --xla_cpu_enable_concurrency_optimized_scheduler=false" before it: a device of one core for each clip of a step
            It takes hours: kill -TERM stops it with a checkpoint, and the same command goes on; --config.train.steps=N makes it
            longer or shorter. The control, which sees the same clips: --config.train.motion_weight=0
-Data:      as lite2_static
+Data:      DATA/DAVIS with ImageSets/2016; under DATA/static (JPEGImages, Annotations) ECSSD, COCO128, WeizmannHorse, BSDS500,
+           VOC07_44 and Cityscapes8, whose objects or regions have ids; DATA/videos with the videos of Chen and Corso
 Goal:      a start for configs/lite2_long.py
 Measured:  not yet
 """
 
 from ml_collections import ConfigDict
 
-from configs import lite2_static
+from configs import lite
 
 
 def get_config() -> ConfigDict:
-    """Clips of five frames of 256 x 256, two in three of videos."""
-    config = lite2_static.get_config()
+    """Clips of five frames of 256 x 256 with up to three objects, often one of them twice, at a flat rate."""
+    config = lite.get_config()
+    config.model.reference_encoder.others = True
     config.data.mix.update(davis=0.5, static=0.34, synthetic=0.1, folder=0.06)
-    config.data.update(size=(256, 256), clip_length=5)
-    config.optimizer.update(learning_rate=2e-4)
-    config.train.update(init_from="runs/lite2_static", init_fitting=False, bootstrap_warmup_steps=0, ema_decay=0.999)
-    config.train.update(seed=3, steps=16000, checkpoint_every=200)
+    config.data.static.sets.update(images="COCO128,WeizmannHorse,BSDS500,VOC07_44,Cityscapes8")
+    config.data.synthetic.update(videos=300, frames=12, height=192, width=256, seed=1)
+    config.data.synthetic.update(max_objects=3, distractors=1, speed=0.03, leaving=0.2, noise=4.0, flicker=0.06)
+    config.data.still_motion.update(crossing=0.6)
+    config.data.update(max_objects=3, composite=0.7, look_alike=0.35)
+    config.optimizer.schedule = "constant"
+    config.train.update(init_from="lite", motion_weight=0.5, ema_decay=0.999)
+    config.train.update(seed=3, steps=12000, checkpoint_every=200)
+    config.evaluation.after_training = False
     return config
