@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import Ceiling, machine, median, seconds_of
 from munet_jax.commands.weights import frame_size
-from munet_jax.models.aggregation import STRIDE
 from munet_jax.models.memory.readout import Memory, chunked_readout, counted_readout, readout
 from munet_jax.models.mu_layer import MULayer
+from munet_jax.models.padding import STRIDE
 from munet_jax.runtime.jit import device_jit
 from munet_jax.runtime.malloc import tune_malloc
 

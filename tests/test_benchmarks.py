@@ -1,5 +1,6 @@
 """The benchmarks run and say what docs/performance.md takes from them; how long anything takes is no test."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -118,3 +119,9 @@ def test_crews_of_the_loader_take_turns(tmp_path: Path) -> None:
     for crew in measured["crews"]:
         assert crew["best_clips_per_second"] == crew["clips_per_second"] > 0
         assert min(crew["core_ms_per_clip"], crew["first_batch_seconds"], measured["decode_core_ms_per_clip"]) > 0
+
+
+@pytest.mark.parametrize("program", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+def test_every_benchmark_finds_what_it_imports(program: str) -> None:
+    """Those that take minutes are run by nobody for weeks."""
+    assert importlib.import_module(f"benchmarks.{program}").__doc__
