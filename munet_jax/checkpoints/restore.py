@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
@@ -19,7 +18,6 @@ from munet_jax.models.create import create_model, variable_shapes
 from munet_jax.models.resnet import MASK_KERNELS
 from munet_jax.runtime.errors import InputError
 
-OTHERS = f"/{MASK_KERNELS[1]}/"
 ENCODERS = ("query_encoder", "reference_encoder")
 CHECKPOINT, BACKBONE, INIT_FROM, SCRATCH = "checkpoint", "backbone", "init_from", "scratch"
 NAMED = 10  # tensors that a message lists
@@ -48,8 +46,8 @@ class Start(NamedTuple):
             return f"starts from scratch: all {len(self.random)} parameters are random"
         file = f" {self.file} (sha256 {self.sha256[:12]})" if self.file else ""
         if not self.random:
-            return f"starts from {self.kind}{file}; no parameter stays random"
-        return f"starts from {self.kind}{file}; {len(self.random)} parameters stay random: {brief(self.random)}"
+            return f"starts from {self.kind}{file}; no parameter is new"
+        return f"starts from {self.kind}{file}; {len(self.random)} parameters are new: {brief(self.random)}"
 
 
 def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path) -> tuple[dict[str, Any], Start]:
@@ -108,8 +106,7 @@ def merged(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The variables of `path`, with those of `variables` that it lacks, and the names of these parameters.
 
-    With `train.init_fitting` it lacks those, too, that do not fit. An Enc-R that is shown the other objects begins to ignore
-    them where `path` was never shown them: its kernel for them is 0.
+    With `train.init_fitting` it lacks those, too, that do not fit.
 
     Raises:
       InputError: it has tensors that the model of `config` has not, or of other shapes.
@@ -133,11 +130,9 @@ def merged(
     fitting = theirs.keys() - set(wrong)
     if not fitting:
         raise InputError(f"config.train.init_from: {path} has nothing that fits the network; give another file")
+    lacking = sorted(ours.keys() - fitting)
     drawn, flat = flatten_dict(variables, sep="/"), flatten_dict(stored, sep="/")
-    ignored = {name for name in ours.keys() - theirs.keys() if OTHERS in name}
-    flat |= {name: np.zeros_like(drawn[name]) for name in ignored}
-    lacking = sorted(ours.keys() - fitting - ignored)
-    found = unflatten_dict({name: (drawn if name in lacking else flat)[name] for name in ours}, sep="/")
+    found = unflatten_dict({name: (flat if name in fitting else drawn)[name] for name in ours}, sep="/")
     return {"params": {}, "batch_stats": {}} | found, tuple(short(name) for name in lacking)
 
 

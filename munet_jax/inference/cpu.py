@@ -88,7 +88,7 @@ def prepare(model: MUNet, variables: Mapping[str, Any], *, transform: bool) -> d
       transform: whether to add the transformed kernels of wide 3x3 convolutions.
     """
     # Where `jax.default_device` says, also if they are on another device already.
-    params = cast_parameters(fold_norms(variables)["params"], model.decoder.dtype)
+    params = cast_parameters(model, fold_norms(variables)["params"])
     params = jax.device_put(params, jax.config.jax_default_device)  # type: ignore[attr-defined]
     if transform and model.decoder.dtype == jnp.float32:
         return {"params": params, COLLECTION: _transform_all(params)}

@@ -17,7 +17,7 @@ from munet_jax.array_types import Array
 from munet_jax.inference.arguments import check_options, check_similarity
 from munet_jax.inference.half import cast_parameters, in_dtype
 from munet_jax.inference.slots import slot_bucket
-from munet_jax.inference.views import create_geometry
+from munet_jax.inference.views import geometry_for
 from munet_jax.models import MUNet, video
 from munet_jax.models.memory import create_policy
 from munet_jax.models.padding import STRIDE
@@ -51,7 +51,7 @@ def create_step(
     check_exportable(options, size, objects)
     check_similarity(options, model.matcher.similarity)
     policy, model = create_policy(options), in_dtype(model, options.dtype).clone(object_chunk=options.object_chunk)
-    variables = {**variables, "params": cast_parameters(variables["params"], options.dtype)}
+    variables = {**variables, "params": cast_parameters(model, variables["params"])}
     initial = jax.eval_shape(
         lambda: video.init_state(model, variables, size, slots, policy=policy, frames=policy.capacity)
     )
@@ -122,7 +122,7 @@ def check_exportable(options: ConfigDict, size: tuple[int, int], objects: int) -
             f"frames of {size[1]} x {size[0]} with {objects} objects: give at least {STRIDE} pixels and 1 to "
             f"{options.max_objects} objects (config.inference.max_objects)"
         )
-    work = create_geometry(size, min_size=options.min_size, max_size=options.max_size).work
+    work = geometry_for(options, size).work
     if work != size:
         raise InputError(
             f"config.inference.{'max' if work < size else 'min'}_size works on frames of {size[1]} x {size[0]} at {work[1]} x "

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from munet_jax.models import MUNet
+
 Module = TypeVar("Module", bound=nn.Module)
 
-# In names of parameters that may be computed with in f32 whatever the type: norms, the temperature of the MU-Layer's softmax,
-# and keys that are compared by distance.
-KEPT = ("norm", "log_temperature", "key")
+# In names of parameters that are computed with in f32 whatever the type: norms, and the temperature of the MU-Layer's softmax.
+KEPT = ("norm", "log_temperature")
+KEY = "key"  # likewise, where keys are compared by distance
 
 
 def in_dtype(module: Module, dtype: Any) -> Module:
@@ -28,13 +30,15 @@ def in_dtype(module: Module, dtype: Any) -> Module:
     return module.clone(**changed)
 
 
-def cast_parameters(params: Any, dtype: Any) -> Any:
-    """Parameters as the layers of a network in `dtype` would cast them at every frame; those of f32 stay as they are."""
-    if jnp.dtype(dtype) == jnp.float32:
+def cast_parameters(model: MUNet, params: Any) -> Any:
+    """Parameters as the layers of `model` would cast them at every frame; those of f32 stay as they are."""
+    dtype = jnp.dtype(model.decoder.dtype)
+    if dtype == jnp.float32:
         return params
+    names = (*KEPT, KEY) if model.query_embedding.precise_key else KEPT
 
     def cast(path: Any, x: Any) -> Any:
-        kept = any(part in key.key for key in path for part in KEPT)
-        return x if kept else x.astype(jnp.dtype(dtype))
+        kept = any(part in key.key for key in path for part in names)
+        return x if kept else x.astype(dtype)
 
     return jax.tree_util.tree_map_with_path(cast, params)

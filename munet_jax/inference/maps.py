@@ -13,7 +13,7 @@ from munet_jax.array_types import Array
 from munet_jax.host_types import Float, Image, UInt8
 from munet_jax.inference.arguments import check_frame
 from munet_jax.inference.cpu import prepared_layers
-from munet_jax.inference.views import Geometry, create_geometry, displacement_to_source, fit_frame, map_to_source
+from munet_jax.inference.views import Geometry, displacement_to_source, fit_frame, geometry_for, map_to_source
 from munet_jax.models import MUNet
 from munet_jax.models.mu_layer import near_best
 from munet_jax.models.padding import STRIDE
@@ -104,8 +104,7 @@ def motion_maps(
         check_frame(image, number)
     if before.shape != frame.shape:
         raise InputError(f"the frame before is {list(before.shape)} but the frame is {list(frame.shape)}")
-    options = config.inference
-    geometry = create_geometry((frame.shape[0], frame.shape[1]), min_size=options.min_size, max_size=options.max_size)
+    geometry = geometry_for(config.inference, (frame.shape[0], frame.shape[1]))
     fitted = [fit_frame(jnp.asarray(image), geometry) for image in (frame, before)]
     *maps, moved, cost = motion_step(model, variables, *fitted)
     uncertainty, attention, chance = (np.asarray(map_to_source(x, geometry))[..., 0] for x in maps)

@@ -32,9 +32,9 @@ from munet_jax.inference.views import (
     Geometry,
     Network,
     View,
-    create_geometry,
     fit_frame,
     fit_masks,
+    geometry_for,
     map_to_source,
     masks_to_source,
 )
@@ -229,7 +229,7 @@ class VideoSegmenter:
         """One view for each scale, and mirrored ones; the first is not mirrored, and its maps are shown."""
         options = self.config.inference
         return [
-            create_geometry(size, min_size=options.min_size, max_size=options.max_size, scale=scale, flip=flip)
+            geometry_for(options, size, scale=scale, flip=flip)
             for flip in ((False, True) if options.flip else (False,))
             for scale in options.scales
         ]

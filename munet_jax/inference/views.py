@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from munet_jax.array_types import AnyMap, Array, Float
 from munet_jax.inference.cpu import prepared_layers
@@ -56,6 +57,11 @@ def create_geometry(
     if scale != 1.0:
         work = max(1, round(work[0] * scale)), max(1, round(work[1] * scale))
     return Geometry(size, work, flip)
+
+
+def geometry_for(options: ConfigDict, size: Size, *, scale: float = 1.0, flip: bool = False) -> Geometry:
+    """`create_geometry` with the limits of `config.inference`."""
+    return create_geometry(size, min_size=options.min_size, max_size=options.max_size, scale=scale, flip=flip)
 
 
 def working_size(size: Size, min_size: int, max_size: int) -> Size:

@@ -11,8 +11,8 @@ from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
 
-# Channels from which matrix products give the weight gradient faster; below, a product has too little to do.
-WIDE = 16
+# Channels from which matrix products give the weight gradient; with fewer, the light network's step takes as long either way.
+PRODUCTS = 16
 # Channels from which a 1x1 convolution is quicker as a product of matrices.
 POINTWISE = 32
 
@@ -63,10 +63,10 @@ def parameter(module: nn.Module, name: str, start: Callable[..., Array], shape: 
 
 
 def convolve(x: FeatureMap, kernel: Kernel, stride: int) -> AnyMap:
-    """Zero padding of half the kernel; 1x1 and wide ones of stride 1 in the form that is fastest on a CPU."""
+    """Zero padding of half the kernel; 1x1 and others of stride 1 with enough channels in the form that is fastest on a CPU."""
     if kernel.shape[:2] == (1, 1) and stride == 1 and kernel.shape[2] >= POINTWISE:
         return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
-    if min(kernel.shape[2:]) >= WIDE and stride == 1:
+    if min(kernel.shape[2:]) >= PRODUCTS and stride == 1:
         return same_convolution(x, kernel)
     return _lax_convolution(x, kernel, stride)
 

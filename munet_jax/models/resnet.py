@@ -210,18 +210,18 @@ def mask_convolution(
 ) -> AnyMap:
     """The masks' part of an encoder's first convolution, of stride 2: [b, n, h, w] -> [b * n, h/2, w/2, features].
 
-    Its kernels, `MASK_KERNELS`, begin as noise of standard deviation `std`; there is a second one where the others are given.
+    Its kernels are `MASK_KERNELS`. That of the object's own masks begins as noise of standard deviation `std`. That of the
+    others, where they are given, begins at 0: a network that was never shown them goes on from what it can do.
     """
     b, n, h, w = masks.shape
-    noise = nn.initializers.normal(std)
 
-    def convolved(name: str, x: ObjectMasks) -> AnyMap:
-        conv = Conv(features, size, 2, use_bias=False, dtype=dtype, kernel_init=noise, name=name)
+    def convolved(name: str, x: ObjectMasks, start: nn.initializers.Initializer) -> AnyMap:
+        conv = Conv(features, size, 2, use_bias=False, dtype=dtype, kernel_init=start, name=name)
         return conv(x.reshape(b * n, h, w, 1).astype(dtype))
 
     own, second = MASK_KERNELS
-    y = convolved(own, masks)
-    return y if others is None else y + convolved(second, others)
+    y = convolved(own, masks, nn.initializers.normal(std))
+    return y if others is None else y + convolved(second, others, nn.initializers.zeros_init())
 
 
 def ResNet50(**fields: Any) -> ResNet:  # noqa: N802 - reads as the class it configures

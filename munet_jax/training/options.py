@@ -48,7 +48,7 @@ class TrainConfig:
     init_from: str = field_of("", "start 'init_from': run, file of weights or 'lite' with the parameters")
     init_fitting: bool = field_of(
         False,
-        "start 'init_from': leave out what does not fit the network, and say what stays random, in place of refusing",
+        "start 'init_from': leave out what does not fit the network, and say what is new, in place of refusing",
     )
     backbone: str = field_of("", "start 'backbone': file of `munet convert` with the weights of the encoders")
     epochs: float = field_of(

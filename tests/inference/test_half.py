@@ -90,7 +90,7 @@ def test_parameters_are_cast_once_and_to_the_same_numbers(norm: str) -> None:
     variables = random_variables(model)
     half = in_dtype(model, "bfloat16")
     assert half == tiny_model(**changes, dtype="bfloat16")
-    cast = {**variables, "params": cast_parameters(variables["params"], "bfloat16")}
+    cast = {**variables, "params": cast_parameters(half, variables["params"])}
     found = {str(x.dtype) for x in jax.tree.leaves(cast["params"])}
     assert found == {"bfloat16", "float32"}
     for path, x in jax.tree_util.tree_leaves_with_path(cast["params"]):
@@ -111,6 +111,8 @@ def test_keys_that_are_compared_by_distance_stay_f32_in_half_precision(video: An
         config.inference.dtype = name
         stream = VideoSegmenter(create_model(config.model), variables, config)
         found[name] = [stream.step(frames[k], None if k else labels[0], outputs=("probabilities",)) for k in range(3)]
+    kernels = stream.network.variables["params"]["query_embedding"]
+    assert (kernels["key"]["kernel"].dtype, kernels["value"]["kernel"].dtype) == (jnp.float32, jnp.dtype(dtype))
     bank = stream._views[0].state.bank
     assert bank.keys.dtype == jnp.float32
     assert bank.values.dtype == jnp.dtype(dtype)

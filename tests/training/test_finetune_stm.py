@@ -88,14 +88,14 @@ def test_a_run_tells_what_stays_random_and_the_rest_is_stms(tmp_path: Path) -> N
     expected = flatten(read_weights(weights)[0])
     for name, array in flatten(found).items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
-    assert "18 parameters stay random: mu_layer/" in str(told)
+    assert "18 parameters are new: mu_layer/" in str(told)
     assert str(told).endswith("and 8 more")
 
     # STM itself has no MSAM: its kernel stays as the run drew it, and the run says so.
     config.train.init_from = str(converted(network, tmp_path, "stm"))
     found, told = start_variables(config, drawn, tmp_path / "new")
     assert (found["params"]["fusion"]["attention"]["kernel"] == 7).all()
-    assert "20 parameters stay random: fusion/attention/bias, fusion/attention/kernel, mu_layer/" in str(told)
+    assert "20 parameters are new: fusion/attention/bias, fusion/attention/kernel, mu_layer/" in str(told)
 
 
 @pytest.mark.usefixtures("standard_promotion")

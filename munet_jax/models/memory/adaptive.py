@@ -17,7 +17,7 @@ from munet_jax.models.memory.readout import Memory, MemoryFormat, counted_readou
 
 # Below this a vector has no direction.
 TINY = 1e-12
-# MemoryFormat positions that new ones are compared with together: a whole memory's cosines do not fit at 1080p.
+# Remembered positions that new ones are compared with together: a whole memory's cosines do not fit at 1080p.
 COMPARED = 4096
 
 
@@ -147,7 +147,7 @@ def _write_object(bank: AdaptiveBank, key: Array, value: Array, valid: Array, ne
 
 
 def _merged(old: Array, new: Array, merges: Array, where: Array, rate: float) -> Array:
-    """MemoryFormat features [m, d] after the new ones [p, d] that `merges` names were merged in at `where`.
+    """Remembered features [m, d] after the new ones [p, d] that `merges` names were merged in at `where`.
 
     The new ones for one position are averaged first; its direction moves by `rate`, its magnitude stays.
     """
