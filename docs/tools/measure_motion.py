@@ -79,6 +79,7 @@ class Seen(NamedTuple):
       round_trip: [h, w] in pixels, NaN where the path leaves the frame.
       objects: bool [h, w], the labelled objects' pixels.
       chance: [h, w], that the match is within one cell, by the MU-Layer's softmax.
+      attention: [h, w] in [0, 1], MSAM's.
     """
 
     displacement: Values
@@ -86,6 +87,7 @@ class Seen(NamedTuple):
     round_trip: Values
     objects: Values
     chance: Values
+    attention: Values
 
 
 class Curves(NamedTuple):
@@ -211,6 +213,7 @@ def measure_real(network: Network, source: ClipSource, every: int = EVERY) -> Ta
             "path stays in the frame": f"{stays[where].mean():.3f}",
             "median round-trip error (px)": number(median(errors)),
             f"round trip below {CLOSE:.0f} px": f"{np.mean(errors < CLOSE):.3f}",
+            "attention, 5 to 95 % of the pixels": spread(seen.attention[where]),
         }
         table.append(row | areas(curve))
     return table
@@ -221,7 +224,8 @@ def look(network: Network, source: ClipSource, video: int, frame: int) -> Seen:
     before, now = source.frame(video, frame - 1), source.frame(video, frame)
     forward, backward = motion_maps(*network, before, now), motion_maps(*network, now, before)
     errors = round_trip_errors(forward.displacement, backward.displacement)
-    return Seen(forward.displacement, forward.uncertainty, errors, source.labels(video, frame) > 0, forward.chance)
+    objects = source.labels(video, frame) > 0
+    return Seen(forward.displacement, forward.uncertainty, errors, objects, forward.chance, forward.attention)
 
 
 def flattened(seen: Seen, grid: int) -> Seen:
@@ -254,6 +258,12 @@ def median(values: Values) -> float:
 def number(value: float) -> str:
     """Pixels as a table shows them; nothing where there is no number."""
     return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def spread(values: Values) -> str:
+    """From where to where 90 % of the values lie, as a table shows it: nothing is weighted where both ends are alike."""
+    low, high = np.percentile(values, (5, 95))
+    return f"{low:.3f} to {high:.3f}"
 
 
 def write_table(path: Path, rows: Table) -> None:

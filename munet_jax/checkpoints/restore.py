@@ -15,6 +15,7 @@ from munet_jax.checkpoints.runs import stored_variables
 from munet_jax.checkpoints.weight_file import WEIGHTS_SUFFIX, find_weights, read_origin, read_weights
 from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.models.create import create_model, variable_shapes
+from munet_jax.models.fusion import with_open_attention
 from munet_jax.models.resnet import MASK_KERNELS
 from munet_jax.runtime.errors import InputError
 
@@ -55,7 +56,8 @@ def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path
 
     1. A checkpoint in `workdir` goes before everything, so nothing else is read.
     2. `train.start` 'init_from': the parameters of another run, of a file of `munet export-weights` or of a shipped name,
-       `train.init_from`. What they lack stays as it was drawn; what `munet convert` drew counts as that, too.
+       `train.init_from`. What they lack stays as it was drawn; what `munet convert` drew counts as that, too. With
+       `train.open_attention` their MSAM begins anew.
     3. 'backbone': the encoders from a converted ResNet or EfficientNet, `train.backbone`.
     4. 'scratch': `variables`.
 
@@ -79,6 +81,8 @@ def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path
         stored, _, described = stored_variables(path)
         checksum = hashlib.sha256(json.dumps(described["checksums"], sort_keys=True).encode()).hexdigest()
     found, random = merged(config, variables, stored, path)
+    if config.train.open_attention:
+        found["params"] = with_open_attention(found["params"])
     return found, Start(INIT_FROM, str(path), checksum, (*random, *drawn))
 
 
@@ -90,6 +94,11 @@ def check_start(config: ConfigDict, workdir: Path) -> None:
     """
     if has_checkpoint(workdir):
         return
+    if config.train.open_attention and (config.train.start != INIT_FROM or config.model.fusion != "msam"):
+        raise InputError(
+            f"config.train.open_attention opens the attention of a network that was trained: train.start is "
+            f"{config.train.start!r} and model.fusion {config.model.fusion!r}; give 'init_from' and 'msam', or leave it out"
+        )
     for kind in (BACKBONE, INIT_FROM):
         given = config.train[kind]
         if config.train.start == kind and not given:

@@ -10,6 +10,8 @@ from flax import linen as nn
 from munet_jax.array_types import Array, FeatureMap, Float
 from munet_jax.models.convolution import Conv
 
+OPEN = 0.5  # the attention that parameters of 0 give: sigmoid(0)
+
 
 class Fusion(nn.Module):
     """Combine semantic and motion feature.
@@ -32,3 +34,19 @@ class Fusion(nn.Module):
         if self.kind == "addition":
             return semantic + motion, nothing
         return semantic, nothing
+
+
+def with_open_attention(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of a MUNet whose MSAM begins anew, at an attention of one half everywhere.
+
+    An attention near 0 has next to no gradient, so that it stays there. From 0 it is opened without a change of what the network
+    computes: F_out is (1 + 1/2) F_s then, and the kernels of key and value, which alone read it, are that much smaller.
+
+    Args:
+      params: of the whole network, with `fusion/attention` and `query_embedding`.
+    """
+    embedding = {
+        name: layer | {"kernel": layer["kernel"] / (1 + OPEN)} for name, layer in params["query_embedding"].items()
+    }
+    attention = {name: 0 * value for name, value in params["fusion"]["attention"].items()}
+    return params | {"fusion": {"attention": attention}, "query_embedding": embedding}

@@ -50,6 +50,10 @@ class TrainConfig:
         False,
         "start 'init_from': leave out what does not fit the network, and say what is new, in place of refusing",
     )
+    open_attention: bool = field_of(
+        False,
+        "start 'init_from': begin MSAM anew, at an attention of one half everywhere; one that has learned to be 0 stays there",
+    )
     backbone: str = field_of("", "start 'backbone': file of `munet convert` with the weights of the encoders")
     epochs: float = field_of(
         100.0, "length of a run in epochs (see data.epoch_clips); its steps follow from the clips and train.batch_size"

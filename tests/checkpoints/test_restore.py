@@ -179,6 +179,21 @@ def test_an_encoder_that_is_newly_shown_the_other_objects_begins_to_ignore_them(
     )
 
 
+def test_a_start_may_open_the_attention_of_a_trained_network_alone(tmp_path: Path) -> None:
+    config = lite.get_config()
+    config.train.update(init_from="lite", open_attention=True)
+    found, _ = start_variables(config, state_of(config).variables, tmp_path / "new")
+    assert not np.any(found["params"]["fusion"]["attention"]["bias"])
+    shipped = munet_jax.load("lite")[1]["params"]["query_embedding"]["key"]["kernel"]
+    np.testing.assert_allclose(found["params"]["query_embedding"]["key"]["kernel"] * 1.5, shipped, rtol=1e-6)
+    for changes in ({"train": {"start": "scratch", "init_from": ""}}, {"model": {"fusion": "none"}}):
+        refused = config.copy_and_resolve_references()
+        for section, values in changes.items():
+            refused[section].update(values)
+        with pytest.raises(InputError, match="open_attention opens the attention of a network that was trained"):
+            check_start(refused, tmp_path / "new")
+
+
 def test_a_backbone_of_another_network_is_refused(backbone: Path, tmp_path: Path) -> None:
     config = testing.get_config()
     config.train.update(start="backbone", backbone=str(backbone))

@@ -285,6 +285,8 @@ def test_the_script(
     for row in rows:
         assert float(row["area best order (px)"]) <= float(row["area by certainty (px)"])
         assert 0 < float(row["path stays in the frame"]) <= 1
+        low, high = map(float, row["attention, 5 to 95 % of the pixels"].split(" to "))
+        assert 0 <= low <= high <= 1
 
 
 def test_chances_are_compared_with_what_happened() -> None:
@@ -316,7 +318,7 @@ def test_figures_of_known_motion(measure_motion: ModuleType, monkeypatch: pytest
         certainty[24:] = 0
         trip = np.full((48, 64), math.nan)
         trip[16:32] = 3
-        return measure_motion.Seen(found, certainty, trip, source.labels(video, frame) > 0, np.ones((48, 64)))
+        return measure_motion.Seen(found, certainty, trip, source.labels(video, frame) > 0, *np.ones((2, 48, 64)))
 
     monkeypatch.setattr(measure_motion, "look", look)
     (row, _), drawn = measure_motion.measure_synthetic((), {"slow": videos})

@@ -7,7 +7,7 @@ import pytest
 
 from munet_jax.models.aggregation import object_probabilities, soft_aggregation
 from munet_jax.models.decoder import upsample
-from munet_jax.models.fusion import Fusion
+from munet_jax.models.fusion import Fusion, with_open_attention
 from munet_jax.models.padding import crop_padding, pad_to_stride
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
@@ -23,6 +23,21 @@ def test_msam_equals_equation_3() -> None:
         expected = 1 / (1 + np.exp(-(motion[place] @ weights)))
         assert float(attention[place][0]) == pytest.approx(expected, abs=1e-5)
         np.testing.assert_allclose(fused[place], semantic[place] * expected + semantic[place], atol=1e-5)
+
+
+def test_an_attention_is_opened_without_a_change_of_what_the_network_computes() -> None:
+    model, clip = tiny_model(memory_key="query"), random_clip()
+    params = random_variables(model)["params"]
+    closed = {"kernel": jnp.zeros_like(params["fusion"]["attention"]["kernel"]), "bias": jnp.full((1,), -100.0)}
+    params = params | {"fusion": {"attention": closed}}
+    opened = with_open_attention(params)
+    np.testing.assert_allclose(
+        run_clip(model, {"params": opened}, *clip), run_clip(model, {"params": params}, *clip), atol=1e-4
+    )
+    slope = jax.grad(lambda params: jnp.mean(model.apply({"params": params}, *clip)[..., 0]))
+    moved = [float(jnp.abs(slope(x)["fusion"]["attention"]["kernel"]).max()) for x in (params, opened)]
+    assert moved[0] == 0.0
+    assert moved[1] > 1e-6
 
 
 @pytest.mark.parametrize("kind", ["addition", "none"])
