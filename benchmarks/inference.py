@@ -149,7 +149,9 @@ def with_copies(bank: FrameBank, kept: int) -> FrameBank:
 def load(network: str) -> tuple[Any, Any, Any]:
     """Model, variables, config; 'tiny' is that of the tests, with random parameters too."""
     if network not in ("paper", "tiny"):
-        return munet_jax.load(network)
+        model, variables, config = munet_jax.load(network)
+        config.inference.min_size = 0  # frames are worked on at the size that is asked for
+        return model, variables, config
     config = (common if network == "paper" else testing).get_config()
     model = create_model(config.model)
     return model, random_variables(model), config

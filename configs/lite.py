@@ -1,5 +1,5 @@
-"""MUNet-lite, second stage: larger and longer clips of videos, whose objects pass in front of each other. Its result is what the
-package ships.
+"""MUNet-lite, second stage: larger and longer clips of videos, whose objects pass in front of each other. Its result is
+what the package shipped first, `lite-1`.
 
 Command:   python train.py --config configs/lite.py --workdir runs/lite --data-root DATA
            after lite_static, whose workdir it starts from (--config.train.init_from=DIR for another); then

@@ -1,14 +1,14 @@
-"""MUNet-lite 2: the shipped network trained on with several objects a clip, whose masks Enc-R is shown, and with trained motion.
+"""MUNet-lite 2, first stage: the first light network trained on with several objects a clip, whose masks Enc-R is shown, and with trained motion.
 
 Command:   python train.py --config configs/lite2.py --workdir runs/lite2 --data-root DATA
            on two cores with XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false
            --xla_cpu_enable_concurrency_optimized_scheduler=false" before it: a device of one core for each clip of a step
-           It takes hours: kill -TERM stops it with a checkpoint, and the same command goes on; --config.train.steps=N makes it
-           longer or shorter. The control, which sees the same clips: --config.train.motion_weight=0
+           kill -TERM stops it with a checkpoint, and the same command goes on; --config.train.steps=N makes it longer or
+           shorter. The control, which sees the same clips: --config.train.motion_weight=0
 Data:      DATA/DAVIS with ImageSets/2016; under DATA/static (JPEGImages, Annotations) ECSSD, COCO128, WeizmannHorse, BSDS500,
            VOC07_44 and Cityscapes8, whose objects or regions have ids; DATA/videos with the videos of Chen and Corso
 Goal:      a start for configs/lite2_long.py
-Measured:  not yet
+Measured:  docs/results.md
 """
 
 from ml_collections import ConfigDict
@@ -26,8 +26,9 @@ def get_config() -> ConfigDict:
     config.data.synthetic.update(max_objects=3, distractors=1, speed=0.03, leaving=0.2, noise=4.0, flicker=0.06)
     config.data.still_motion.update(crossing=0.6)
     config.data.update(max_objects=3, composite=0.7, look_alike=0.35)
-    config.optimizer.schedule = "constant"
-    config.train.update(init_from="lite", motion_weight=0.5, ema_decay=0.999)
-    config.train.update(seed=3, steps=12000, checkpoint_every=200)
+    config.optimizer.update(schedule="constant", warmup_steps=20, rates=(("mu_layer", 3.0),))
+    config.train.update(init_from="lite-1", motion_weight=0.5, ema_decay=0.996)
+    config.train.update(seed=3, steps=900, checkpoint_every=100)
+    config.inference.min_size = 480  # what is small in its frame is followed much better at this size
     config.evaluation.after_training = False
     return config

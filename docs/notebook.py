@@ -41,7 +41,8 @@ strip([frames[number] for number in shown], [f"frame {number}" for number in sho
 # %%
 from munet_jax.inference import VideoSegmenter
 
-network = munet_jax.load("lite")  # the model, its variables and its config
+model, variables, config = network = munet_jax.load("lite")
+config.inference.min_size = 0  # these objects are large in their frames: work on 240 rows as they are
 segmenter = VideoSegmenter(*network)
 masks = [segmenter.step(frames[0], truth[0]).labels]
 masks += [segmenter.step(frame).labels for frame in frames[1:]]
@@ -69,8 +70,8 @@ for number in (1, 2):
 # ## What it sees of motion
 # Between two neighbouring frames the MU-Layer computes a cost volume: how well each place matches each place around it in
 # the frame before. The best cosine is what the paper calls uncertainty (a high value is a **sure** match), the place of the
-# best match is the displacement. Both need no mask. The displacement of the shipped network is coarse, and its attention to
-# motion is near zero; [the measurements](results.md#what-the-motion-maps-show) say how far to trust them.
+# best match is the displacement. Both need no mask. How far to trust the displacement, the certainty and the attention of the
+# shipped network: [the measurements](results.md#what-the-motion-maps-show) say how far to trust them.
 
 # %%
 from munet_jax.inference.maps import motion_maps

@@ -128,8 +128,9 @@ def test_a_value_that_a_field_does_not_take_is_named_before_anything_starts() ->
             parse_config("configs/testing.py", [given])
 
 
-def test_the_shipped_config_has_values_that_its_fields_take() -> None:
-    _, config, _ = read_weights(find_weights("lite"))
+@pytest.mark.parametrize("name", ["lite", "lite-1"])
+def test_the_shipped_configs_have_values_that_their_fields_take(name: str) -> None:
+    _, config, _ = read_weights(find_weights(name))
     check_section("config", config, RunConfig)
 
 

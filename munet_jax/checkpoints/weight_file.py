@@ -21,7 +21,7 @@ WEIGHTS_SUFFIX = SAFETENSORS
 SHIPPED = Path(__file__).parents[1] / "pretrained"  # files that come with the package, known by their names
 REMEDY = (
     "make one by: munet export-weights WORKDIR FILE.safetensors, or of STM's weights by munet convert, or name the ones that the "
-    "package ships: lite"
+    "package ships: lite, lite-1"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from PIL import Image as PILImage
 
@@ -48,8 +49,8 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
     """
     if not overwrite and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name another folder by --out, or give --overwrite")
-    network = munet_jax.load(weights)
     made = SyntheticSource(CLIP) if source is None else None
+    network = munet_jax.load(weights) if made is None else network_for_clip(weights)
     if made is not None:
         source, mask = write_clip(made, out)
     assert source is not None
@@ -86,6 +87,16 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
     for path in pictures:
         print(f"picture:  {path}")
     print(f"masks:    {results / MASKS}")
+
+
+def network_for_clip(weights: str) -> tuple[Any, Any, Any]:
+    """What `munet_jax.load` gives, for the clip that is made here: at its own size, since its objects fill a third of its frames.
+
+    Enlarged, they would be larger than what the light network was trained on.
+    """
+    model, variables, config = munet_jax.load(weights)
+    config.inference.min_size = 0
+    return model, variables, config
 
 
 def write_clip(clip: SyntheticSource, out: Path) -> tuple[str, str]:

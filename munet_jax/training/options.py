@@ -45,7 +45,7 @@ class TrainConfig:
     start: Literal["backbone", "init_from", "scratch"] = field_of(
         "backbone", "what a new run starts from: the file of one of the next two fields, or random weights"
     )
-    init_from: str = field_of("", "start 'init_from': run, file of weights or 'lite' with the parameters")
+    init_from: str = field_of("", "start 'init_from': run, file of weights, 'lite' or 'lite-1' with the parameters")
     init_fitting: bool = field_of(
         False,
         "start 'init_from': leave out what does not fit the network, and say what is new, in place of refusing",

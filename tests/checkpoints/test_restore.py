@@ -160,7 +160,7 @@ def test_what_a_file_lacks_stays_random_and_is_named_and_what_does_not_fit_is_re
         lambda a, b: np.testing.assert_array_equal(a, b + 1), found["params"]["mu_layer"], theirs.params["mu_layer"]
     )
     config.train.init_fitting = False
-    config.train.init_from = "lite"
+    config.train.init_from = "lite-1"
     with pytest.raises(InputError, match="is of another model") as caught:
         start_variables(config, state.variables, tmp_path / "new")
     assert str(caught.value).count(", here ") == 10
@@ -169,22 +169,22 @@ def test_what_a_file_lacks_stays_random_and_is_named_and_what_does_not_fit_is_re
 def test_an_encoder_that_is_newly_shown_the_other_objects_begins_to_ignore_them(tmp_path: Path) -> None:
     config = lite.get_config()
     config.model.reference_encoder.others = True
-    config.train.init_from = "lite"
+    config.train.init_from = "lite-1"
     found, said = start_variables(config, state_of(config).variables, tmp_path / "new")
     assert said.random == ("reference_encoder/conv1_others/kernel",)
     first = found["params"]["reference_encoder"]
     assert not np.any(first["conv1_others"]["kernel"])
     np.testing.assert_array_equal(
-        first["conv1_mask"]["kernel"], munet_jax.load("lite")[1]["params"]["reference_encoder"]["conv1_mask"]["kernel"]
+        first["conv1_mask"]["kernel"], munet_jax.load("lite-1")[1]["params"]["reference_encoder"]["conv1_mask"]["kernel"]
     )
 
 
 def test_a_start_may_open_the_attention_of_a_trained_network_alone(tmp_path: Path) -> None:
     config = lite.get_config()
-    config.train.update(init_from="lite", open_attention=True)
+    config.train.update(init_from="lite-1", open_attention=True)
     found, _ = start_variables(config, state_of(config).variables, tmp_path / "new")
     assert not np.any(found["params"]["fusion"]["attention"]["bias"])
-    shipped = munet_jax.load("lite")[1]["params"]["query_embedding"]["key"]["kernel"]
+    shipped = munet_jax.load("lite-1")[1]["params"]["query_embedding"]["key"]["kernel"]
     np.testing.assert_allclose(found["params"]["query_embedding"]["key"]["kernel"] * 1.5, shipped, rtol=1e-6)
     for changes in ({"train": {"start": "scratch", "init_from": ""}}, {"model": {"fusion": "none"}}):
         refused = config.copy_and_resolve_references()
@@ -203,10 +203,10 @@ def test_a_backbone_of_another_network_is_refused(backbone: Path, tmp_path: Path
 
 def test_a_run_may_go_on_from_the_shipped_weights(tmp_path: Path) -> None:
     config = lite.get_config()
-    config.train.init_from = "lite"
+    config.train.init_from = "lite-1"
     found, said = start_variables(config, TrainState(0, {}, {}, {}).variables, tmp_path / "new")
     assert "no parameter is new" in str(said)
     begun = TrainState(0, {}, {}, {}).with_variables(found)
-    _, shipped, _ = munet_jax.load("lite")
+    _, shipped, _ = munet_jax.load("lite-1")
     jax.tree.map(np.testing.assert_array_equal, begun.params, shipped["params"])
     jax.tree.map(np.testing.assert_array_equal, begun.batch_stats, shipped["batch_stats"])

@@ -17,7 +17,7 @@ from munet_jax.data.masks import read_mask
 from munet_jax.data.synthetic.videos import SyntheticSource
 
 pytestmark = pytest.mark.xdist_group("demo")  # one run of the demo for all
-EXPECTED_J = 0.926  # of the file that is in the package; a change of more than 0.005 is a change of the network
+EXPECTED_J = 0.941  # of the file that is in the package; a change of more than 0.005 is a change of the network
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,8 @@ def test_a_video_of_ones_own(shown: Path, tmp_path: Path, capsys: pytest.Capture
     assert "J&F" not in told  # nobody knows the truth
     assert str(tmp_path / "out/masks.png") in told
     assert not (tmp_path / "out/frames").exists()
-    np.testing.assert_array_equal(
-        read_mask(tmp_path / "out/results/masks/00002.png"), read_mask(shown / "results/masks/00002.png")
-    )
+    mine, clips = (read_mask(folder / "results/masks/00002.png") for folder in (tmp_path / "out", shown))
+    assert 0.95 < np.mean(mine == clips) < 1  # it is enlarged, as the shipped config says, and the clip is not
     assert main(given) == 2
     assert "is not empty; name another folder by --out, or give --overwrite" in capsys.readouterr().err
     assert main([*given, "--overwrite"]) == 0
@@ -68,7 +67,8 @@ def test_a_video_without_a_mask_or_the_other_way(given: list[str], capsys: pytes
 
 
 def test_shipped_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_weights("lite") == SHIPPED / "lite.safetensors"
+    for name in ("lite", "lite-1"):
+        assert find_weights(name) == SHIPPED / f"{name}.safetensors"
     monkeypatch.chdir(tmp_path)
     for path in ("./lite", "runs/lite", str(tmp_path / "lite"), "none", ""):
         assert find_weights(path) == Path(path)
@@ -79,3 +79,5 @@ def test_the_shipped_file_is_small_and_loads_as_a_network() -> None:
     _, variables, config = munet_jax.load("lite")
     assert config.model.query_encoder.kind == "efficientnet_lite0"
     assert set(variables) == {"params", "batch_stats"}
+    assert config.model.reference_encoder.others
+    assert not munet_jax.load("lite-1")[2].model.reference_encoder.get("others", False)
