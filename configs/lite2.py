@@ -1,4 +1,5 @@
-"""MUNet-lite 2, first stage: the first light network trained on with several objects a clip, whose masks Enc-R is shown, and with trained motion.
+"""MUNet-lite 2, first stage: the first light network trained on with several objects a clip, whose masks Enc-R is shown, and with
+trained motion.
 
 Command:   python train.py --config configs/lite2.py --workdir runs/lite2 --data-root DATA
            on two cores with XLA_FLAGS="--xla_force_host_platform_device_count=2 --xla_cpu_multi_thread_eigen=false

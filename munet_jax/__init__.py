@@ -12,7 +12,8 @@ def load(name_or_path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any], Any
     """A trained network: (model, variables, config).
 
     Args:
-      name_or_path: 'lite', the network that the package ships, or 'lite-1', its predecessor; a file of `munet export-weights`; or a training run's folder.
+      name_or_path: 'lite', the network that the package ships, or 'lite-1', its predecessor; a file of `munet export-weights`;
+        or a training run's folder.
 
     Raises:
       InputError: there is no such file or run, or it is not one of this package.
