@@ -175,7 +175,8 @@ def test_an_encoder_that_is_newly_shown_the_other_objects_begins_to_ignore_them(
     first = found["params"]["reference_encoder"]
     assert not np.any(first["conv1_others"]["kernel"])
     np.testing.assert_array_equal(
-        first["conv1_mask"]["kernel"], munet_jax.load("lite-1")[1]["params"]["reference_encoder"]["conv1_mask"]["kernel"]
+        first["conv1_mask"]["kernel"],
+        munet_jax.load("lite-1")[1]["params"]["reference_encoder"]["conv1_mask"]["kernel"],
     )
 
 
