@@ -70,8 +70,8 @@ for number in (1, 2):
 # ## What it sees of motion
 # Between two neighbouring frames the MU-Layer computes a cost volume: how well each place matches each place around it in
 # the frame before. The best cosine is what the paper calls uncertainty (a high value is a **sure** match), the place of the
-# best match is the displacement. Both need no mask. How far to trust the displacement, the certainty and the attention of the
-# shipped network: [the measurements](results.md#what-the-motion-maps-show) say how far to trust them.
+# best match is the displacement. Both need no mask. [The measurements](results.md#what-the-motion-maps-show) say how far to
+# trust those of the shipped network, and what its attention is worth.
 
 # %%
 from munet_jax.inference.maps import motion_maps

@@ -90,10 +90,7 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
 
 
 def network_for_clip(weights: str) -> tuple[Any, Any, Any]:
-    """What `munet_jax.load` gives, for the clip that is made here: at its own size, since its objects fill a third of its frames.
-
-    Enlarged, they would be larger than what the light network was trained on.
-    """
+    """What `munet_jax.load` gives, for the clip that is made here: its objects are large, and enlarged they are followed worse."""
     model, variables, config = munet_jax.load(weights)
     config.inference.min_size = 0
     return model, variables, config

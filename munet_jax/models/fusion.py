@@ -39,7 +39,7 @@ class Fusion(nn.Module):
 def with_open_attention(params: dict[str, Any]) -> dict[str, Any]:
     """Parameters of a MUNet whose MSAM begins anew, at an attention of one half everywhere.
 
-    An attention near 0 has next to no gradient, so that it stays there. From 0 it is opened without a change of what the network
+    An attention near 0 has a small gradient and learns little. Where it is 0, it is opened without a change of what the network
     computes: F_out is (1 + 1/2) F_s then, and the kernels of key and value, which alone read it, are that much smaller.
 
     Args:

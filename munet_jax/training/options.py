@@ -52,7 +52,7 @@ class TrainConfig:
     )
     open_attention: bool = field_of(
         False,
-        "start 'init_from': begin MSAM anew, at an attention of one half everywhere; one that has learned to be 0 stays there",
+        "start 'init_from': begin MSAM anew, at an attention of one half everywhere; near 0, where it may have ended, it learns little",
     )
     backbone: str = field_of("", "start 'backbone': file of `munet convert` with the weights of the encoders")
     epochs: float = field_of(
