@@ -90,7 +90,7 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
 
 
 def network_for_clip(weights: str) -> tuple[Any, Any, Any]:
-    """What `munet_jax.load` gives, for the clip that is made here: its objects are large, and enlarged they are followed worse."""
+    """What `munet_jax.load` gives, for the clip that is made here: its objects are large, and worse when enlarged."""
     model, variables, config = munet_jax.load(weights)
     config.inference.min_size = 0
     return model, variables, config

@@ -52,7 +52,7 @@ class TrainConfig:
     )
     open_attention: bool = field_of(
         False,
-        "start 'init_from': begin MSAM anew, at an attention of one half everywhere; near 0, where it may have ended, it learns little",
+        "start 'init_from': begin MSAM anew, at an attention of one half everywhere; one near 0 learns little",
     )
     backbone: str = field_of("", "start 'backbone': file of `munet convert` with the weights of the encoders")
     epochs: float = field_of(
