@@ -31,6 +31,7 @@ CLIP = SyntheticConfig(
     videos=1, frames=24, height=240, width=432, seed=9, min_objects=2, max_objects=2, distractors=1, min_size=0.35,
     max_size=0.55, speed=0.02, camera=0.006, leaving=0.0, noise=4.0, flicker=0.03,
 )  # fmt: skip
+CLIP_MIN_SIZE = 0  # its objects are large in their frames: enlarged, they are followed worse
 FRAMES, FIRST_MASK, STRIP, MOTION = "frames", "first_mask.png", "masks.png", "motion.png"
 
 
@@ -90,9 +91,9 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
 
 
 def network_for_clip(weights: str) -> tuple[Any, Any, Any]:
-    """What `munet_jax.load` gives, for the clip that is made here: its objects are large, and worse when enlarged."""
+    """What `munet_jax.load` gives, for the clip that is made here."""
     model, variables, config = munet_jax.load(weights)
-    config.inference.min_size = 0
+    config.inference.min_size = CLIP_MIN_SIZE
     return model, variables, config
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ def add(commands: Any) -> None:
     web.add_argument(
         "--max-upload", type=int, default=2048, metavar="MIB", help="largest upload in MiB (default: 2048)"
     )
-    web.add_argument(
-        "--max-size", type=int, metavar="PIXELS",
-        help="short side at which larger frames are worked on (default: as config.inference of the weights)",
-    )  # fmt: skip
+    for name, kind in (("min", "smaller"), ("max", "larger")):
+        web.add_argument(
+            f"--{name}-size", type=int, metavar="PIXELS",
+            help=f"short side at which {kind} frames are worked on (default: as config.inference of the weights)",
+        )  # fmt: skip
     add_address(web)
     web.set_defaults(run=run_web, takes_config=False)
 
@@ -69,7 +70,7 @@ def open_desk(options: argparse.Namespace, source: str | None, out: Path | None)
     if out is None:
         out = Path("web") / plain_name(Path(source).stem) if source else Path("web")
     root, most = getattr(options, "root", None), getattr(options, "max_upload", 2048) * MEBIBYTE
-    create = segmenter_of(options.weights, getattr(options, "max_size", None))
+    create = segmenter_of(options.weights, {name: getattr(options, name, None) for name in ("min_size", "max_size")})
     desk = Desk(create, out, root=root, most_bytes=most)
     with told_on_stderr():
         logging.getLogger("munet_jax").setLevel(logging.WARNING)  # what is compiled, and why, belongs to no page
@@ -85,12 +86,16 @@ def require_web() -> None:
         raise InputError("the browser tool needs the extra 'web': pip install 'munet_jax[web]'")
 
 
-def segmenter_of(weights: str, max_size: int | None) -> Callable[[], Any]:
-    """What makes the segmenter; weights that cannot be used are refused at once."""
+def segmenter_of(weights: str, sizes: Mapping[str, int | None]) -> Callable[[], Any]:
+    """What makes the segmenter; weights that cannot be used are refused at once.
+
+    Args:
+      weights: as `munet_jax.load` takes them.
+      sizes: fields of `config.inference`, in pixels; None leaves one as the weights' config has it.
+    """
     import munet_jax
     from munet_jax.inference.segmenter import VideoSegmenter
 
     model, variables, config = munet_jax.load(weights)
-    if max_size is not None:
-        config.inference.max_size = max_size
+    config.inference.update({name: size for name, size in sizes.items() if size is not None})
     return lambda: VideoSegmenter(model, variables, config)
