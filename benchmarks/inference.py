@@ -150,7 +150,7 @@ def load(network: str) -> tuple[Any, Any, Any]:
     """Model, variables, config; 'tiny' is that of the tests, with random parameters too."""
     if network not in ("paper", "tiny"):
         model, variables, config = munet_jax.load(network)
-        config.inference.min_size = 0  # frames are worked on at the size that is asked for
+        config.inference.update(min_size=0, object_size=0)  # frames are worked on at the size that is asked for
         return model, variables, config
     config = (common if network == "paper" else testing).get_config()
     model = create_model(config.model)

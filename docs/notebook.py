@@ -42,7 +42,6 @@ strip([frames[number] for number in shown], [f"frame {number}" for number in sho
 from munet_jax.inference import VideoSegmenter
 
 model, variables, config = network = munet_jax.load("lite")
-config.inference.min_size = 0  # these objects are large in their frames: work on 240 rows as they are
 segmenter = VideoSegmenter(*network)
 masks = [segmenter.step(frames[0], truth[0]).labels]
 masks += [segmenter.step(frame).labels for frame in frames[1:]]

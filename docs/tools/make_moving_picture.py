@@ -15,7 +15,8 @@ import PIL.Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from munet_jax.commands.demonstration import CLIP, network_for_clip
+import munet_jax
+from munet_jax.commands.demonstration import CLIP
 from munet_jax.commands.scripts import exit_code_of
 from munet_jax.data.synthetic.videos import SyntheticSource
 from munet_jax.host_types import Image
@@ -35,7 +36,7 @@ SHARE = 95.0  # of all pixels have a displacement within the colours, in percent
 def main() -> int:
     """Draws the picture; gives the exit code."""
     clip = SyntheticSource(CLIP)
-    segmenter = VideoSegmenter(*network_for_clip("lite"))
+    segmenter = VideoSegmenter(*munet_jax.load("lite"))
     frames = [clip.frame(0, number) for number in range(CLIP.frames)]
     outputs = ("labels", "uncertainty", "displacement")
     first, *others = frames

@@ -8,7 +8,7 @@ Writes:    docs/tables/measured_motion_synthetic.csv, with --davis measured_moti
 
 A displacement is compared with the true one. On real videos it is compared with the displacement back from the frame
 before. The areas lie below the mean error of the most certain share of the pixels (munet_jax/evaluation/motion_quality.py).
-Reliability compares the chance that the MU-Layer's softmax gives to a match within one cell with how often it is one.
+Reliability compares the stated chance of a match within one cell with how often it is one (munet_jax/models/shown_motion.py).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Seen(NamedTuple):
       certainty: [h, w], the MU-Layer's uncertainty.
       round_trip: [h, w] in pixels, NaN where the path leaves the frame.
       objects: bool [h, w], the labelled objects' pixels.
-      chance: [h, w], that the match is within one cell, by the MU-Layer's softmax.
+      chance: [h, w], that the match is within one cell.
       attention: [h, w] in [0, 1], MSAM's.
     """
 
@@ -112,7 +112,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before minutes of work: the tree may not be there.
     source = open_davis(options.davis, options.list) if options.davis else None
     network = munet_jax.load(options.weights)
-    network[2].inference.min_size = 0  # reliability speaks of cells of 16 pixels
     tables, pictures = (options.out,) * 2 if options.out else (DOCS / "tables", DOCS / "pictures")
     table, drawn = measure_synthetic(network, SETTINGS)
     write_table(tables / SYNTHETIC_TABLE, table)

@@ -52,7 +52,7 @@ def _open(options: argparse.Namespace) -> int:
     """The clip in the browser tool; its frames lie beside the session, which goes on where it was."""
     if options.source is not None or options.mask is not None:
         raise InputError("munet demo --web: shows the made-up clip; for your own video use: munet web INPUT")
-    from munet_jax.commands.demonstration import CLIP, CLIP_MIN_SIZE, FRAMES, write_clip
+    from munet_jax.commands.demonstration import CLIP, FRAMES, write_clip
     from munet_jax.data.synthetic.videos import SyntheticSource
     from munet_jax.runtime.atomic_files import writing_to
 
@@ -60,6 +60,5 @@ def _open(options: argparse.Namespace) -> int:
     if len(list((options.out / FRAMES).glob("*.png"))) < CLIP.frames:
         with writing_to(options.out):
             write_clip(SyntheticSource(CLIP), options.out)
-    options.min_size = CLIP_MIN_SIZE
     open_desk(options, str(options.out / FRAMES), options.out / "web")
     return 0

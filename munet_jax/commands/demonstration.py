@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 from PIL import Image as PILImage
 
@@ -31,7 +30,6 @@ CLIP = SyntheticConfig(
     videos=1, frames=24, height=240, width=432, seed=9, min_objects=2, max_objects=2, distractors=1, min_size=0.35,
     max_size=0.55, speed=0.02, camera=0.006, leaving=0.0, noise=4.0, flicker=0.03,
 )  # fmt: skip
-CLIP_MIN_SIZE = 0  # its objects are large in their frames: enlarged, they are followed worse
 FRAMES, FIRST_MASK, STRIP, MOTION = "frames", "first_mask.png", "masks.png", "motion.png"
 
 
@@ -51,7 +49,7 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
     if not overwrite and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name another folder by --out, or give --overwrite")
     made = SyntheticSource(CLIP) if source is None else None
-    network = munet_jax.load(weights) if made is None else network_for_clip(weights)
+    network = munet_jax.load(weights)
     if made is not None:
         source, mask = write_clip(made, out)
     assert source is not None
@@ -88,13 +86,6 @@ def demonstrate(weights: str, source: str | None, mask: str | None, out: Path, *
     for path in pictures:
         print(f"picture:  {path}")
     print(f"masks:    {results / MASKS}")
-
-
-def network_for_clip(weights: str) -> tuple[Any, Any, Any]:
-    """What `munet_jax.load` gives, for the clip that is made here."""
-    model, variables, config = munet_jax.load(weights)
-    config.inference.min_size = CLIP_MIN_SIZE
-    return model, variables, config
 
 
 def write_clip(clip: SyntheticSource, out: Path) -> tuple[str, str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from munet_jax.commands.segment import add_weights, told_on_stderr
+from munet_jax.inference.options import SIZES, InferenceConfig
 from munet_jax.runtime.errors import InputError
+from munet_jax.runtime.fields import add_arguments
 
 MEBIBYTE = 2**20
 
@@ -31,11 +33,10 @@ def add(commands: Any) -> None:
     web.add_argument(
         "--max-upload", type=int, default=2048, metavar="MIB", help="largest upload in MiB (default: 2048)"
     )
-    for name, kind in (("min", "smaller"), ("max", "larger")):
-        web.add_argument(
-            f"--{name}-size", type=int, metavar="PIXELS",
-            help=f"short side at which {kind} frames are worked on (default: as config.inference of the weights)",
-        )  # fmt: skip
+    sizes = web.add_argument_group(
+        "sizes at which frames are worked on", "Where the config of the weights has another default, that counts."
+    )
+    add_arguments(sizes, InferenceConfig, SIZES)
     add_address(web)
     web.set_defaults(run=run_web, takes_config=False)
 
@@ -70,7 +71,7 @@ def open_desk(options: argparse.Namespace, source: str | None, out: Path | None)
     if out is None:
         out = Path("web") / plain_name(Path(source).stem) if source else Path("web")
     root, most = getattr(options, "root", None), getattr(options, "max_upload", 2048) * MEBIBYTE
-    create = segmenter_of(options.weights, {name: getattr(options, name, None) for name in ("min_size", "max_size")})
+    create = segmenter_of(options.weights, {name: getattr(options, name, None) for name in SIZES})
     desk = Desk(create, out, root=root, most_bytes=most)
     with told_on_stderr():
         logging.getLogger("munet_jax").setLevel(logging.WARNING)  # what is compiled, and why, belongs to no page

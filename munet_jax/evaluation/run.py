@@ -39,6 +39,7 @@ from munet_jax.evaluation.scoring import (
 from munet_jax.evaluation.split import DONE, MASKS, segment_split
 from munet_jax.evaluation.submission import SUBMISSION_FILE, layout_of, write_submission
 from munet_jax.evaluation.timing import speed
+from munet_jax.evaluation.together import geometry_of
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.models import MUNet, create_model
 from munet_jax.runtime.atomic_files import atomic_path, exclusive, writing_to
@@ -107,6 +108,7 @@ def evaluate(
             devices,
             protocol,
             batch_videos=config.evaluation.batch_videos,
+            geometry=lambda index: geometry_of(source, index, protocol, config.inference),
         )
         results: dict[str, Any] = speed(list(timings.values()), len(devices))
         results |= {

@@ -25,6 +25,7 @@ from munet_jax.evaluation.protocols import Protocol
 from munet_jax.evaluation.timing import Timing
 from munet_jax.evaluation.together import groups_of, make_empty, segment_together
 from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.inference.views import Geometry
 from munet_jax.runtime.atomic_files import atomic_path, remove_temporaries
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
@@ -46,6 +47,7 @@ def segment_split(
     protocol: Protocol,
     *,
     batch_videos: int = 1,
+    geometry: Callable[[int], Geometry] | None = None,
 ) -> dict[str, Timing]:
     """Segments every video and writes a palette PNG per frame, folder/masks/<video>/<frame>.png.
 
@@ -59,7 +61,8 @@ def segment_split(
       made_with: names the weights, the config and whatever else the masks depend on.
       devices: those of JAX to use.
       protocol: which objects are given.
-      batch_videos: videos whose frames have one size that a device segments in step.
+      batch_videos: videos of equal `geometry` that a device segments in step.
+      geometry: of a video by its number; needed where `batch_videos` is not 1.
 
     Returns:
       The timing of every video, by its name.
@@ -71,7 +74,7 @@ def segment_split(
     waiting: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
     todo = [index for index, video in enumerate(videos) if video.name not in timings]
     todo.sort(key=lambda index: -len(videos[index].frame_names))
-    for group in groups_of(source, todo, batch_videos):
+    for group in groups_of(todo, batch_videos, geometry):
         waiting.put(group)
     stop = threading.Event()
     progress = Progress(total=len(source), initial=len(timings), desc="segment", unit="video")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from munet_jax.data.clips import ClipSource
 from munet_jax.data.masks import write_mask
@@ -19,6 +20,8 @@ from munet_jax.host_types import Image, LabelMap
 from munet_jax.inference.arguments import given_ids
 from munet_jax.inference.in_step import GivenMask, VideosTogether
 from munet_jax.inference.segmenter import VideoSegmenter
+from munet_jax.inference.views import Geometry, geometry_for
+from munet_jax.inference.working_size import typical_size
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import COMPILES
 from munet_jax.runtime.prefetch import prefetch
@@ -59,16 +62,31 @@ class Track:
         return functools.partial(write_mask, path, labels)
 
 
-def groups_of(source: ClipSource, indices: Sequence[int], videos: int) -> list[list[int]]:
-    """Videos whose first frames have one size, at most `videos` in a group, in the order in which they come."""
+def geometry_of(source: ClipSource, index: int, protocol: Protocol, options: ConfigDict) -> Geometry:
+    """How a video lies in what the network sees, by `config.inference` and the objects that it gives first."""
+    rules, objects = GivenObjects(source, index, protocol), 0.0
+    for number in range(len(source.video(index).frame_names)) if options.object_size else ():
+        mask, new = rules.at(number)
+        if mask is not None:
+            objects = typical_size(mask, given_ids(mask, new, (), options.max_objects))
+            break
+    height, width = source.frame(index, 0).shape[:2]
+    return geometry_for(options, (height, width), objects)
+
+
+def groups_of(
+    indices: Sequence[int], videos: int, geometry: Callable[[int], Geometry] | None = None
+) -> list[list[int]]:
+    """Videos of equal `geometry`, at most `videos` in a group, in the order in which they come; nothing asks for one alone."""
     if videos < 1:
         raise InputError(f"config.evaluation.batch_videos is {videos}; it is at least 1")
     if videos == 1:
         return [[index] for index in indices]
-    by_size: dict[tuple[int, ...], list[int]] = {}
+    assert geometry is not None
+    alike: dict[Geometry, list[int]] = {}
     for index in indices:
-        by_size.setdefault(source.frame(index, 0).shape, []).append(index)
-    return [found[first : first + videos] for found in by_size.values() for first in range(0, len(found), videos)]
+        alike.setdefault(geometry(index), []).append(index)
+    return [found[first : first + videos] for found in alike.values() for first in range(0, len(found), videos)]
 
 
 def make_empty(folder: Path) -> None:
@@ -87,7 +105,7 @@ def segment_together(
     *,
     stop: Callable[[], bool],
 ) -> list[Timing]:
-    """Segments videos of one frame size in step, as `segment_video` would each of them.
+    """Segments videos of one geometry in step, as `segment_video` would each of them.
 
     Args:
       segmenter: gives the network.
@@ -104,15 +122,15 @@ def segment_together(
       InputError: as `segment_video`.
     """
     tracks = [Track(source, index, protocol, segmenter.max_objects) for index in indices]
-    height, width = source.frame(indices[0], 0).shape[:2]
-    batch = VideosTogether(segmenter, (height, width), [track.ids for track in tracks])
+    geometry = geometry_of(source, indices[0], protocol, segmenter.config.inference)
+    batch = VideosTogether(segmenter, geometry, [track.ids for track in tracks])
     steps = max(track.steps for track in tracks)
     frames = prefetch([track.frame(step) for track in tracks] for step in range(steps))
     with Writer() as writer:
         for track in tracks:
             make_empty(folder / track.video.name)
             for number in range(track.first):
-                writer.add(track.writing(folder, number, np.zeros((height, width), np.uint8)))
+                writer.add(track.writing(folder, number, np.zeros(geometry.size, np.uint8)))
         for step in range(steps):
             if stop():
                 break

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from munet_jax.data.masks import IGNORE
 from munet_jax.data.sizes import explain_size
-from munet_jax.inference.options import MOST_OBJECTS, InferenceConfig
+from munet_jax.inference.options import MOST_OBJECTS, SIZES, InferenceConfig
 from munet_jax.inference.prediction import OUTPUTS
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import check_section
@@ -22,9 +22,14 @@ LARGEST_ID = 2**31 - 1
 def check_options(config: ConfigDict) -> None:
     """Refuse values of `config.inference` that cannot be."""
     check_section("config.inference", config, InferenceConfig)
-    for name in ("min_size", "max_size"):
+    for name in SIZES:
         if config[name] < 0:
-            raise InputError(f"config.inference.{name} is {config[name]}; give a short side in pixels, or 0 for any")
+            raise InputError(f"config.inference.{name} is {config[name]}; give pixels, or 0 for any")
+    if config.object_size and not config.object_max_size:
+        raise InputError(
+            f"config.inference.object_size is {config.object_size}, but nothing says how far frames may be enlarged for it: set "
+            "config.inference.object_max_size, or object_size to 0"
+        )
     if not config.scales or min(config.scales) <= 0:
         raise InputError(f"config.inference.scales is {tuple(config.scales)}; give positive factors, (1.0,) for none")
     if not 1 <= config.max_objects <= MOST_OBJECTS:
@@ -105,6 +110,17 @@ def check_frame(frame: Any, number: int) -> None:
             f"frame {number} is of floats from {frame.min():.3g} to {frame.max():.3g}, which must lie in [0, 1]; "
             "divide values of 0 to 255 by 255"
         )
+
+
+def check_size(size: tuple[int, int], first: tuple[int, int], number: int) -> None:
+    """Refuse a frame whose (height, width) is not that of the video's first one."""
+    if size == first:
+        return
+    cause = "it is turned by a quarter; turn it back" if size == first[::-1] else "take all from one video, none scaled"
+    raise InputError(
+        f"frame {number} is {size[1]} x {size[0]} but the video began with {first[1]} x {first[0]}: {cause}; to start another "
+        "video, call reset()"
+    )
 
 
 def check_mask(mask: Any, size: tuple[int, int], number: int) -> None:

@@ -14,7 +14,7 @@ from munet_jax.inference.cpu import prepared_layers
 from munet_jax.inference.prediction import argmax_labels, label_dtype
 from munet_jax.inference.segmenter import VideoSegmenter
 from munet_jax.inference.slots import NOBODY, slot_bucket, slot_labels
-from munet_jax.inference.views import Geometry, fit_frame, fit_masks, geometry_for, initial_state, masks_to_source
+from munet_jax.inference.views import Geometry, fit_frame, fit_masks, initial_state, masks_to_source
 from munet_jax.models import MUNet, video
 from munet_jax.models.video import Given, VideoState
 from munet_jax.runtime.errors import InputError
@@ -51,12 +51,12 @@ def step_together(
 class VideosTogether:
     """Segments videos of one frame size in step; each gets the masks that it would get alone."""
 
-    def __init__(self, segmenter: VideoSegmenter, size: tuple[int, int], objects: Sequence[Sequence[int]]) -> None:
+    def __init__(self, segmenter: VideoSegmenter, geometry: Geometry, objects: Sequence[Sequence[int]]) -> None:
         """Room for the videos.
 
         Args:
           segmenter: gives the network, and is not used itself.
-          size: (height, width) of all frames.
+          geometry: of all videos.
           objects: for each video, the ids that it will ever be given.
 
         Raises:
@@ -68,7 +68,7 @@ class VideosTogether:
                 "config.inference.flip and scales look at each frame several times, which is for one video at a time: switch "
                 "them off, or set config.evaluation.batch_videos to 1"
             )
-        self._network, self._geometry = segmenter.network, geometry_for(options, size)
+        self._network, self._geometry = segmenter.network, geometry
         room = slot_bucket(max(map(len, objects)))
         self._slots = [(*ids, *[NOBODY] * (room - len(ids))) for ids in objects]
         check_budget(self._network, [self._geometry], room, videos=len(objects))

@@ -15,9 +15,9 @@ from munet_jax.inference.arguments import check_frame
 from munet_jax.inference.cpu import prepared_layers
 from munet_jax.inference.views import Geometry, displacement_to_source, fit_frame, geometry_for, map_to_source
 from munet_jax.models import MUNet
-from munet_jax.models.mu_layer import near_best
 from munet_jax.models.padding import STRIDE
-from munet_jax.models.video import display_displacement, observe
+from munet_jax.models.shown_motion import shown_motion
+from munet_jax.models.video import observe
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.jit import device_jit
 
@@ -44,7 +44,7 @@ class MotionMaps:
       uncertainty: f32 [h, w], largest cosine in the window, in [-1, 1]; high = sure match (Eq. 2).
       displacement: f32 [h, w, 2], (dx, dy) in image pixels: where the pixel was in the frame before.
       attention: f32 [h, w] in [0, 1], the spatial attention of Eq. 3.
-      chance: f32 [h, w] in [0, 1], what the MU-Layer's own softmax gives the best match and the cells next to it together.
+      chance: f32 [h, w] in [0, 1], that the pixel was within one cell of where its displacement points (`shown_motion`).
       cost: f32 [h', w', u], the cost volume of the padded frame at stride 16 (Eq. 1).
       geometry: how the frame lies in it.
     """
@@ -84,9 +84,8 @@ def motion_step(model: MUNet, variables: Any, frame: Array, before: Array) -> tu
         previous = net.encode(before).reduced
         encoded, query = observe(net, frame, previous, is_first=False)
         cost, _ = net.mu_layer.cost(encoded.reduced, previous)
-        near = near_best(cost, radius=net.mu_layer.radius, reach=1)
-        chance = jnp.sum(jnp.where(near, query.motion.weights, 0.0), axis=-1, keepdims=True)
-        return query.motion.uncertainty, query.attention, chance, display_displacement(net, cost), cost
+        shown = shown_motion(cost, radius=net.mu_layer.radius)
+        return query.motion.uncertainty, query.attention, shown.chance, shown.displacement, cost
 
     with prepared_layers():  # a segmenter's variables may come in, too
         return model.apply(variables, method=run)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from munet_jax.runtime.fields import as_config, field_of
 
 REMOVED = ("size_multiple",)  # fields of older versions
+SIZES = ("min_size", "max_size", "object_size", "object_max_size")  # at which frames are worked on
 MOST_OBJECTS = 255  # a label map of uint8 has no more ids
 
 
@@ -45,6 +46,12 @@ class InferenceConfig:
     min_size: int = field_of(
         0, "short side in pixels to which smaller frames are enlarged to be worked on; 0 enlarges none"
     )
+    object_size: int = field_of(
+        0,
+        "objects of the first mask that would be smaller than this, in pixels (the square root of the area; of several the "
+        "geometric mean), are worked on at this size, in larger frames; 0 looks at no object",
+    )
+    object_max_size: int = field_of(0, "short side in pixels up to which object_size enlarges frames")
     flip: bool = field_of(False, "also segment each frame mirrored, and average")
     scales: tuple[float, ...] = field_of((1.0,), "segment each frame at these scales, and average")
     read_chunk: int = field_of(2048, "memory positions to read at a time; fewer need less memory, 0 reads all at once")

@@ -21,6 +21,7 @@ from munet_jax.inference.arguments import (
     check_options,
     check_outputs,
     check_similarity,
+    check_size,
     given_ids,
 )
 from munet_jax.inference.budget import check_budget
@@ -38,6 +39,7 @@ from munet_jax.inference.views import (
     map_to_source,
     masks_to_source,
 )
+from munet_jax.inference.working_size import typical_size
 from munet_jax.models import MUNet
 from munet_jax.models.memory import create_policy
 from munet_jax.models.video import Given, Output, Remembered, overwrite_with_given, with_slots, without_objects
@@ -74,6 +76,7 @@ class VideoSegmenter:
         self.frame_index = -1
         self._slots: tuple[int, ...] = ()  # the id in each, or NOBODY
         self._size: tuple[int, int] | None = None
+        self._objects = 0.0  # typical size of those of the first mask
         self._views: list[View] = []
         self._kept = 0  # frames that went to memory to stay
         self._whole = True  # False after a step that was interrupted: its memory is gone
@@ -129,7 +132,9 @@ class VideoSegmenter:
         given = () if mask is None else given_ids(mask, object_ids, self.object_ids, self.max_objects)
         compiled, start, before = COMPILES.count, time.perf_counter(), self.shapes
         new = tuple(i for i in sorted(set(given)) if i not in self._slots)
-        self._open(frame.shape[:2], new)
+        if mask is not None and not self._views:
+            self._objects = typical_size(mask, given)
+        self._open((frame.shape[0], frame.shape[1]), new)
         self._whole = False
         prediction = self._step(frame, mask, given, new, outputs)
         self._whole = True
@@ -157,7 +162,7 @@ class VideoSegmenter:
     def warmup(self, size: tuple[int, int], objects: int = 1) -> None:
         """Compile what a video of uint8 frames of `size` (height, width) with that many objects will need for its labels.
 
-        Afterwards the segmenter is as after `reset()`.
+        Its objects are large: nothing is enlarged for them. Afterwards the segmenter is as after `reset()`.
         """
         frame = np.zeros((*size, 3), np.uint8)
         mask = (np.arange(size[0] * size[1]) % (objects + 1)).reshape(size).astype(np.uint8)
@@ -176,6 +181,7 @@ class VideoSegmenter:
         state = {
             "config": np.array(self._fingerprint),
             "size": np.array(self._size or (), np.int64),
+            "objects": np.array(self._objects),
             "slots": np.array(self._slots, np.int64),
             "frame_index": np.array(self.frame_index),
             "kept": np.array(self._kept),
@@ -200,7 +206,7 @@ class VideoSegmenter:
         self.reset()
         self.frame_index, self._slots = int(state["frame_index"]), tuple(map(int, state["slots"]))
         try:
-            self._kept = int(state["kept"])
+            self._kept, self._objects = int(state["kept"]), float(state["objects"])
             if state["size"].size:
                 height, width = map(int, state["size"])
                 self._size = (height, width)
@@ -229,7 +235,7 @@ class VideoSegmenter:
         """One view for each scale, and mirrored ones; the first is not mirrored, and its maps are shown."""
         options = self.config.inference
         return [
-            geometry_for(options, size, scale=scale, flip=flip)
+            geometry_for(options, size, self._objects, scale=scale, flip=flip)
             for flip in ((False, True) if options.flip else (False,))
             for scale in options.scales
         ]
@@ -238,7 +244,7 @@ class VideoSegmenter:
         assert self._size is not None
         return [View(self.network, geometry, len(self._slots)) for geometry in self._geometries(self._size)]
 
-    def _open(self, size: tuple[int, ...], new: Sequence[int]) -> None:
+    def _open(self, size: tuple[int, int], new: Sequence[int]) -> None:
         """Give new ids empty slots and make more where there are too few; a first frame opens the views."""
         slots = list(self._slots)
         slots += [NOBODY] * (slot_bucket(len(self.object_ids) + len(new)) - len(slots))
@@ -246,11 +252,11 @@ class VideoSegmenter:
         for number, i in zip(free, new, strict=False):
             slots[number] = i
         if not self._views or len(slots) > len(self._slots):
-            geometries, held = self._geometries((size[0], size[1])), sum(view.held_bytes for view in self._views)
+            geometries, held = self._geometries(size), sum(view.held_bytes for view in self._views)
             check_budget(self.network, geometries, len(slots), held=held)
         more, self._slots = len(slots) > len(self._slots), tuple(slots)
         if not self._views:
-            self._size = (size[0], size[1])
+            self._size = size
             self._views = self._create_views()
         elif more:
             for view in self._views:
@@ -323,13 +329,8 @@ class VideoSegmenter:
         number = self.frame_index + 1
         check_frame(frame, number)
         height, width = frame.shape[:2]
-        if self._size not in (None, (height, width)):
-            turned = self._size == (width, height)
-            cause = "it is turned by a quarter; turn it back" if turned else "take all from one video, none scaled"
-            raise InputError(
-                f"frame {number} is {width} x {height} but the video began with "
-                f"{self._size[1]} x {self._size[0]}: {cause}; to start another video, call reset()"
-            )
+        if self._size is not None:
+            check_size((height, width), self._size, number)
         if mask is None and not self.object_ids:
             raise InputError(f"frame {number} needs a mask: nothing says yet what to track")
         if mask is not None:

@@ -13,14 +13,15 @@ from ml_collections import ConfigDict
 
 from munet_jax.array_types import AnyMap, Array, Float
 from munet_jax.inference.cpu import prepared_layers
+from munet_jax.inference.options import SIZES
+from munet_jax.inference.working_size import Size, working_size
 from munet_jax.models import MUNet, video
 from munet_jax.models.decoder import upsample
 from munet_jax.models.memory import Bank, Policy
 from munet_jax.models.padding import STRIDE, padding, positions_of
+from munet_jax.models.shown_motion import shown_motion
 from munet_jax.models.video import Output, Remembered, VideoState
 from munet_jax.runtime.jit import device_jit
-
-Size = tuple[int, int]  # height, width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,29 +51,31 @@ class Geometry:
 
 
 def create_geometry(
-    size: Size, *, min_size: int = 0, max_size: int = 0, scale: float = 1.0, flip: bool = False
+    size: Size,
+    *,
+    min_size: int = 0,
+    max_size: int = 0,
+    objects: float = 0.0,
+    object_size: int = 0,
+    object_max_size: int = 0,
+    scale: float = 1.0,
+    flip: bool = False,
 ) -> Geometry:
     """The view of frames of `size`, of which `working_size` is multiplied by `scale`."""
-    work = working_size(size, min_size, max_size)
+    work = working_size(
+        size, min_size, max_size, objects=objects, object_size=object_size, object_max_size=object_max_size
+    )
     if scale != 1.0:
         work = max(1, round(work[0] * scale)), max(1, round(work[1] * scale))
     return Geometry(size, work, flip)
 
 
-def geometry_for(options: ConfigDict, size: Size, *, scale: float = 1.0, flip: bool = False) -> Geometry:
-    """`create_geometry` with the limits of `config.inference`."""
-    return create_geometry(size, min_size=options.min_size, max_size=options.max_size, scale=scale, flip=flip)
-
-
-def working_size(size: Size, min_size: int, max_size: int) -> Size:
-    """(height, width) at which a frame of `size` is worked on: its own, unless its short side is outside the two limits.
-
-    `max_size` counts where the two contradict each other, and 0 is none.
-    """
-    short = min(size)
-    wanted = max(short, min_size)
-    wanted = min(wanted, max_size) if max_size else wanted
-    return size if wanted == short else (round(size[0] * wanted / short), round(size[1] * wanted / short))
+def geometry_for(
+    options: ConfigDict, size: Size, objects: float = 0.0, *, scale: float = 1.0, flip: bool = False
+) -> Geometry:
+    """`create_geometry` with the sizes of `config.inference`."""
+    sizes = {name: options[name] for name in SIZES}
+    return create_geometry(size, **sizes, objects=objects, scale=scale, flip=flip)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -159,7 +162,7 @@ def displacement_step(model: MUNet, variables: Any, reduced: AnyMap, previous: A
     """Motion as users see it between two frames' reduced features, in pixels of the view, [1, h', w', 2]."""
 
     def run(net: MUNet) -> Array:
-        return video.display_displacement(net, net.mu_layer.cost(reduced, previous)[0])
+        return shown_motion(net.mu_layer.cost(reduced, previous)[0], radius=net.mu_layer.radius).displacement
 
     return model.apply(variables, method=run)
 

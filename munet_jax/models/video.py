@@ -19,8 +19,6 @@ from munet_jax.array_types import (
     AnyMap,
     Array,
     Bool,
-    CostVolume,
-    Displacement,
     Float,
     FrameBatch,
     Int,
@@ -29,15 +27,11 @@ from munet_jax.array_types import (
 )
 from munet_jax.models.aggregation import object_probabilities
 from munet_jax.models.memory import Bank, EveryK, NewFrame, Policy, forget_objects, more_objects
-from munet_jax.models.mu_layer import displacement, near_best
 from munet_jax.models.munet import MUNet
-from munet_jax.models.padding import STRIDE, positions_of
+from munet_jax.models.padding import positions_of
 from munet_jax.models.query import Encoded, Query
 
 UNKNOWN = -1  # a pixel of given labels that keeps what was predicted
-# The displacement that users see is softargmax this close to the single best match, whatever form feeds the network. Only cells
-# next to that match count: where features have little contrast, the many others would pull to the frame's middle.
-DISPLAY_TEMPERATURE, DISPLAY_REACH = 0.02, 1
 
 
 class VideoState(NamedTuple):
@@ -216,15 +210,6 @@ def overwrite_with_given(probabilities: ObjectMasks, given: Given) -> ObjectMask
     known = labels != UNKNOWN
     kept = jnp.where(named & known, 0.0, jnp.where(jnp.any(truth, axis=1, keepdims=True), 0.0, probabilities))
     return jnp.where(truth, 1.0, kept)
-
-
-def display_displacement(net: MUNet, cost: CostVolume) -> Displacement:
-    """Motion as users see it, whatever form feeds the network: [b, h', w', 2], (dx, dy) in pixels of the frame, t -> t-1."""
-    radius = net.mu_layer.radius
-    near = near_best(cost, radius=radius, reach=DISPLAY_REACH)
-    return STRIDE * displacement(
-        cost, radius=radius, matching="softargmax", temperature=DISPLAY_TEMPERATURE, valid=near
-    )
 
 
 def with_slots(state: VideoState, objects: int) -> VideoState:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from munet_jax.inference.segmenter import VideoSegmenter
-from munet_jax.inference.views import create_geometry, fit_frame, working_size
+from munet_jax.inference.views import create_geometry, fit_frame
+from munet_jax.inference.working_size import typical_size, working_size
 from munet_jax.runtime.errors import InputError
 from munet_jax.training.step import one_hot_objects
 from tests.inference.conftest import FRAMES
@@ -245,7 +246,63 @@ def test_working_sizes(size: tuple[int, int], min_size: int, max_size: int, expe
     assert working_size(size, min_size, max_size) == expected
 
 
-@pytest.mark.parametrize("name", ["min_size", "max_size"])
+@pytest.mark.parametrize(
+    ("size", "limits", "objects", "expected"),
+    [
+        ((480, 854), (0, 0), 200.0, (480, 854)),  # large enough
+        ((240, 432), (0, 0), 0.0, (240, 432)),  # not known
+        ((240, 432), (0, 0), 60.0, (384, 691)),
+        ((432, 240), (0, 0), 65.0, (691, 384)),
+        ((240, 432), (0, 0), 20.0, (640, 1152)),
+        ((240, 432), (480, 0), 60.0, (480, 864)),  # enlarged further anyway
+        ((1080, 1920), (0, 480), 400.0, (480, 853)),
+        ((1080, 1920), (0, 480), 200.0, (528, 939)),  # shrunk by less
+        ((720, 1280), (0, 700), 20.0, (700, 1244)),  # never below the other limit
+    ],
+)
+def test_working_sizes_for_objects(
+    size: tuple[int, int], limits: tuple[int, int], objects: float, expected: tuple[int, int]
+) -> None:
+    assert working_size(size, *limits, objects=objects, object_size=100, object_max_size=640) == expected
+
+
+def test_an_object_has_the_size_of_a_square_of_its_area() -> None:
+    mask = np.zeros((40, 60), np.int32)
+    mask[:10, :10], mask[20:40, :20], mask[0, 59] = 1, 2, 255
+    assert typical_size(mask, [1]) == pytest.approx(10.0)
+    assert typical_size(mask, [1, 2]) == pytest.approx(200**0.5)
+    assert typical_size(mask, [2, 7]) == pytest.approx(20.0)
+    assert typical_size(mask, [7]) == typical_size(mask, []) == 0.0
+
+
+def test_the_first_mask_decides_at_which_size_a_video_is_worked_on(segmenter: Create, video: Any) -> None:
+    """What comes later changes nothing, a saved state keeps it, and the next video has its own."""
+    frames, labels = video
+    options = {"object_size": 16, "object_max_size": 96}
+    stream, again = segmenter(**options), segmenter(**options)
+    tiny = np.zeros_like(labels[0])
+    tiny[20:26, 20:26] = 5
+    assert stream.step(frames[0], tiny).labels.shape == tiny.shape
+    assert stream._views[0].geometry.work == (96, 123)
+    stream.step(frames[1], np.full_like(tiny, 6))
+    again.load_state(stream.save_state())
+    for each in (stream, again):
+        last = each.step(frames[2])
+        assert each._views[0].geometry.work == (96, 123)
+        each.reset()
+    assert last.labels.shape == tiny.shape
+    stream.step(frames[0], np.ones_like(tiny))
+    assert stream._views[0].geometry.work == tiny.shape
+
+
+def test_an_object_size_needs_a_limit(segmenter: Create) -> None:
+    with pytest.raises(
+        InputError, match=r"object_size is 100, but nothing says how far .*: set config.inference.object_max"
+    ):
+        segmenter(object_size=100)
+
+
+@pytest.mark.parametrize("name", ["min_size", "max_size", "object_size", "object_max_size"])
 def test_a_negative_size_is_refused(segmenter: Create, name: str) -> None:
-    with pytest.raises(InputError, match=f"inference.{name} is -1; give a short side in pixels"):
+    with pytest.raises(InputError, match=f"inference.{name} is -1; give "):
         segmenter(**{name: -1})

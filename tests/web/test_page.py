@@ -265,7 +265,7 @@ def test_the_page_opens_videos_from_the_root_and_by_upload(driver: Any, tmp_path
     (tmp_path / "page.mp4").write_text("<!doctype html>")
     page = ToolPage(driver)
     with Served(
-        ["web", "--root", tmp_path / "root", "--out", tmp_path / "out", "--min-size", "0"], tmp_path / "log"
+        ["web", "--root", tmp_path / "root", "--out", tmp_path / "out", "--object-size", "0"], tmp_path / "log"
     ) as served:
         driver.get(served.address)
         press = (

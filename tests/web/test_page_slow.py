@@ -168,7 +168,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     order = [*range(100), *range(98, 0, -1)]
     write_video(tmp_path / "long.mp4", (frames[order[t % len(order)]] for t in range(3000)), 25)
     with Served(
-        ["web", tmp_path / "long.mp4", "--out", tmp_path / "out", "--min-size", "0"], tmp_path / "log"
+        ["web", tmp_path / "long.mp4", "--out", tmp_path / "out", "--object-size", "0"], tmp_path / "log"
     ) as served:
         client = client_of(served)
         client.post("/api/objects")
