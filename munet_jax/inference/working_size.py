@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 Size = tuple[int, int]  # height, width
-STEP = 48  # rows: few sizes, so that videos share compiled programs
+STEP = 80  # rows: few sizes, so that videos share compiled programs
 
 
 def typical_size(mask: np.ndarray, object_ids: Iterable[int]) -> float:

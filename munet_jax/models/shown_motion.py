@@ -18,7 +18,7 @@ from munet_jax.models.mu_layer import displacement, near_best, window_inside, wi
 from munet_jax.models.padding import STRIDE
 
 # Chosen on synthetic videos other than those of docs/tools/measure_motion.py, and on labels of real ones (docs/results.md).
-TEMPERATURE = 0.06
+TEMPERATURE = 0.04
 NEIGHBOUR = 0.25  # what the place above, below, left and right counts beside the place itself
 REACH = 1  # cells
 
