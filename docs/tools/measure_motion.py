@@ -41,6 +41,7 @@ from munet_jax.evaluation.motion_quality import (
     round_trip_errors,
 )
 from munet_jax.inference.maps import motion_maps
+from munet_jax.inference.views import geometry_for
 from munet_jax.models.padding import STRIDE
 from munet_jax.runtime.atomic_files import atomic_path, writing_to
 from munet_jax.runtime.errors import InputError
@@ -62,6 +63,7 @@ def _videos(speed: float, camera: float) -> SyntheticConfig:
 SETTINGS = {"slow": _videos(0.008, 0.003), "moderate": _videos(0.02, 0.006), "fast": _videos(0.05, 0.015)}
 DRAWN = "moderate"  # whose curve is kept
 EVERY = 10  # one of so many pairs of frames of a real video is measured
+ROWS = 480  # at which most videos are worked on
 GRID = 4  # one of so many pixels of a real frame along each axis: maps come from cells of 16 pixels or more
 CLOSE = 4.0  # pixels; a round trip that ends nearer to its start counts as consistent
 
@@ -104,6 +106,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("weights", help="a shipped network's name, a file of weights, or a finished run's folder")
     parser.add_argument("--davis", type=Path, metavar="DIR", help="a DAVIS tree; of its 2016 val split unless --list")
     parser.add_argument("--list", type=Path, metavar="FILE", help="the names of its videos to take, one per line")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=ROWS,
+        metavar="N",
+        help=f"short side that smaller frames are enlarged to (default: {ROWS})",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where all files go, in place of docs")
     options = parser.parse_args(arguments)
     if options.list and not options.davis:
@@ -112,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before minutes of work: the tree may not be there.
     source = open_davis(options.davis, options.list) if options.davis else None
     network = munet_jax.load(options.weights)
-    network[2].inference.min_size = 0  # reliability speaks of cells of 16 pixels
+    network[2].inference.min_size = options.rows
     tables, pictures = (options.out,) * 2 if options.out else (DOCS / "tables", DOCS / "pictures")
     table, drawn = measure_synthetic(network, SETTINGS)
     write_table(tables / SYNTHETIC_TABLE, table)
@@ -154,9 +163,11 @@ def measure_synthetic(network: Network, settings: Mapping[str, SyntheticConfig])
         seen = stack(look(network, source, *pair) for pair in pairs)
         truth, visible = (np.concatenate(maps) for maps in zip(*(source.motion(*pair) for pair in pairs), strict=True))
         errors = endpoint_errors(seen.displacement, truth)
+        geometry = geometry_for(network[2].inference, (config.height, config.width))
+        cell = STRIDE * geometry.size[0] / geometry.work[0]  # in pixels of the frame
         for pixels, where in parts(seen, visible).items():
             curve = risk_coverage(seen.certainty[where], errors[where])
-            chances = reliability(seen.chance[where], errors[where] <= STRIDE)
+            chances = reliability(seen.chance[where], errors[where] <= cell)
             row = {"motion": name, "pixels": pixels} | accuracy(seen, truth, where) | areas(curve)
             table.append(
                 row | {"calibration error": f"{chances.error:.3f}", "largest gap of a bin": f"{chances.gap():.3f}"}

@@ -263,7 +263,17 @@ def test_the_script(
     monkeypatch.setattr(measure_motion, "SETTINGS", {"moderate": videos})
     davis = make_davis(tmp_path / "davis", frames=12)
     (tmp_path / "some.txt").write_text("dog\n")
-    given = [str(weights), "--davis", str(davis), "--list", str(tmp_path / "some.txt"), "--out", str(out)]
+    given = [
+        str(weights),
+        "--davis",
+        str(davis),
+        "--list",
+        str(tmp_path / "some.txt"),
+        "--out",
+        str(out),
+        "--rows",
+        "0",
+    ]
     assert measure_motion.main(given) == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "measured_motion_real.csv",
@@ -321,7 +331,8 @@ def test_figures_of_known_motion(measure_motion: ModuleType, monkeypatch: pytest
         return measure_motion.Seen(found, certainty, trip, source.labels(video, frame) > 0, *np.ones((2, 48, 64)))
 
     monkeypatch.setattr(measure_motion, "look", look)
-    (row, _), drawn = measure_motion.measure_synthetic((), {"slow": videos})
+    config = testing.get_config()
+    (row, _), drawn = measure_motion.measure_synthetic(((), (), config), {"slow": videos})
     model, oracle, chances = drawn["slow"]
     assert (chances.stated.tolist(), chances.observed.tolist()) == ([1.0], [1.0])
     assert model.area == pytest.approx(model.oracle, abs=1e-6)
@@ -332,6 +343,9 @@ def test_figures_of_known_motion(measure_motion: ModuleType, monkeypatch: pytest
     assert model.area == pytest.approx(10 * (share + (1 - share) * math.log(1 - share)), rel=0.01)
     assert row["mean error (px)"] == f"{10 * share:.2f}"
     assert row["median round-trip error (px)"] == "3.00"
+    config.inference.min_size = 96  # cells are half as large: a miss by 10 pixels is more than one
+    chances = measure_motion.measure_synthetic(((), (), config), {"slow": videos})[1]["slow"].reliability
+    assert chances.observed.tolist() == pytest.approx([1 - share])
 
 
 def test_what_the_script_is_told_wrongly(measure_motion: ModuleType, tmp_path: Path) -> None:
