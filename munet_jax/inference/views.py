@@ -50,21 +50,9 @@ class Geometry:
         return rows * columns
 
 
-def create_geometry(
-    size: Size,
-    *,
-    min_size: int = 0,
-    max_size: int = 0,
-    objects: float = 0.0,
-    object_size: int = 0,
-    object_max_size: int = 0,
-    scale: float = 1.0,
-    flip: bool = False,
-) -> Geometry:
-    """The view of frames of `size`, of which `working_size` is multiplied by `scale`."""
-    work = working_size(
-        size, min_size, max_size, objects=objects, object_size=object_size, object_max_size=object_max_size
-    )
+def create_geometry(size: Size, *, scale: float = 1.0, flip: bool = False, **sizes: Any) -> Geometry:
+    """The view of frames of `size`, of which `working_size`, with its arguments `sizes`, is multiplied by `scale`."""
+    work = working_size(size, **sizes)
     if scale != 1.0:
         work = max(1, round(work[0] * scale)), max(1, round(work[1] * scale))
     return Geometry(size, work, flip)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from munet_jax.array_types import Array, CostVolume, Displacement, Float
-from munet_jax.models.mu_layer import displacement, near_best, window_inside, window_offsets
+from munet_jax.models.mu_layer import HIGHEST, near_best, window_inside, window_offsets
 from munet_jax.models.padding import STRIDE
 
 # Chosen on synthetic videos other than those of docs/tools/measure_motion.py, and on labels of real ones (docs/results.md).
@@ -35,9 +35,10 @@ def shown_motion(cost: CostVolume, *, radius: int) -> ShownMotion:
     inside = window_inside(cost.shape[1], cost.shape[2], radius)
     scores = jnp.where(inside, TEMPERATURE * log_prior(radius)[None, None, None] + with_neighbours(cost), -jnp.inf)
     near = near_best(scores, radius=radius, reach=REACH)
-    moved = displacement(scores, radius=radius, matching="softargmax", temperature=TEMPERATURE, valid=near & inside)
-    weights = jax.nn.softmax(scores / TEMPERATURE, axis=-1)
-    return ShownMotion(STRIDE * moved, jnp.sum(jnp.where(near, weights, 0.0), axis=-1, keepdims=True))
+    weights = jnp.where(near, jax.nn.softmax(scores / TEMPERATURE, axis=-1), 0.0)
+    chance = jnp.sum(weights, axis=-1, keepdims=True)
+    moved = jnp.matmul(weights, window_offsets(radius), precision=HIGHEST) / chance
+    return ShownMotion(STRIDE * moved, chance)
 
 
 def log_prior(radius: int) -> Float[Array, " u"]:
