@@ -1,18 +1,17 @@
 """Set up before anything imports jax: four CPU devices, strict promotion, shapes checked at run time."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-# Tests compile far more than they run: XLA's expensive passes cost more than they gain.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=4"
-    + " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
+from tests.quick_compile import QUICK
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Where the programs of whole runs are kept, from one to the next; workers inherit it from the process that starts them.
 if "MUNET_TEST_PROGRAMS" not in os.environ:
@@ -34,6 +33,18 @@ jax.config.update("jax_compilation_cache_max_size", 4 << 30)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+MOST_MAPPINGS = 20_000  # of the 65,530 that Linux allows a process; past them XLA's compiler ends in a segmentation fault
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_programs() -> Iterator[None]:
+    """Every program that jax keeps takes tens of memory mappings, and all tests of a worker together too many."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

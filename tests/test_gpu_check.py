@@ -15,6 +15,7 @@ from benchmarks import gpu_check
 from benchmarks.gpu import parity
 from benchmarks.gpu.record import FAILED, INCOMPLETE, PASSED, Record
 from benchmarks.gpu.table import TABLE
+from tests.quick_compile import QUICK
 
 ROOT = Path(__file__).parents[1]
 # The command where a machine with a GPU has no more than its docstring says.
@@ -32,8 +33,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def test_everything_tiny_without_what_reads_data(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, "benchmarks/gpu_check.py", "--tiny", "--out", str(tmp_path)]
-    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    environment = {**os.environ, "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=1"}
+    environment = {**os.environ, "XLA_FLAGS": f"{QUICK} --xla_force_host_platform_device_count=1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == PASSED, result.stdout + result.stderr
     found = json.loads((tmp_path / "check.json").read_text())

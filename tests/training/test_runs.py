@@ -18,13 +18,12 @@ from configs.testing import get_config
 from munet_jax.checkpoints.runs import trained_variables
 from munet_jax.data.masks import read_mask
 from munet_jax.training.loop import own_workdir
+from tests.quick_compile import QUICK
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = os.environ["MUNET_TEST_PROGRAMS"]  # of conftest.py
 CONFIG = ["--config", "configs/testing.py"]
-# One device, and quick compilation, as in conftest.py.
-XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-ENVIRONMENT = {**os.environ, "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "XLA_FLAGS": QUICK, "PYTHONPATH": str(ROOT)}  # one device
 # Some twenty runs compile the same programs: the first does it for all.
 ENVIRONMENT |= {"JAX_COMPILATION_CACHE_DIR": PROGRAMS, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}
 

@@ -222,7 +222,7 @@ def test_sequential_memory_and_motion_prior_reach_every_parameter() -> None:
 
 def test_hints_and_motions_are_drawn_alike_however_a_batch_is_split() -> None:
     """Half of the frames get no motion prior, each clip a warped frame: by seed, step and clip, not devices and micro-batches."""
-    model, optimizer, clips = tiny_model(motion_prior=True), optax.sgd(1.0), batch(b=4)
+    model, optimizer, clips = tiny_model(motion_prior=True), optax.sgd(1.0), batch(b=4, t=2)
     start = create_state(model, optimizer, whole(clips), seed=0)
 
     def step_with(*, axis_name: str | None = None, **options: Any) -> Any:
