@@ -34,7 +34,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-MOST_MAPPINGS = 20_000  # of the 65,530 that Linux allows a process; past them XLA's compiler ends in a segmentation fault
+MOST_MAPPINGS = (
+    20_000  # of the 65,530 that Linux allows a process; past them XLA's compiler ends in a segmentation fault
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
