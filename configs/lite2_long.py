@@ -7,7 +7,7 @@ Command:   python train.py --config configs/lite2_long.py --workdir runs/lite2_l
            The control, which sees the same clips: --config.train.motion_weight=0
 Data:      as lite2
 Goal:      J&F 0.82 on the six 480p videos that choose between recipes
-Measured:  docs/results.md
+Measured:  0.811 (docs/results.md)
 """
 
 from ml_collections import ConfigDict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -28,6 +29,11 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.replace("`", "").lower()).strip().replace(" ", "-") for title in titles}
 
 
+CODE = ("munet_jax", "configs", "benchmarks", "docs", "tests")
+MODULE = re.compile(r"`((?:[\w./]+/)?[a-z]\w*\.py)\b")
+NAME = re.compile(r"`(munet_jax(?:\.\w+)+)")
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
 def test_links_inside_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)):
@@ -40,6 +46,16 @@ def test_links_inside_lead_somewhere(page: Path) -> None:
         assert page.parent == ROOT or target.is_relative_to(ROOT / "docs"), f"{page.name}: {link} is not on the site"
         if anchor:
             assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_and_names_in_the_text_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for name in NAME.findall(text):
+        pkgutil.resolve_name(name)  # or an ImportError or AttributeError
+    known = [path.relative_to(ROOT) for room in CODE for path in (ROOT / room).rglob("*.py")] + list(ROOT.glob("*.py"))
+    for module in MODULE.findall(text):
+        assert any(path.match(module) for path in known), f"{page.name}: {module}"
 
 
 def test_every_page_is_on_the_site() -> None:
