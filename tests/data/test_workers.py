@@ -188,7 +188,9 @@ def test_workers_end_with_their_program(number: signal.Signals, tmp_path: Path) 
     assert process.returncode == -number
     if number == signal.SIGINT:
         assert errors.count("Traceback") == 1  # the program's own
-        assert errors.splitlines()[-1] == "KeyboardInterrupt"
+        # Python's tracker of shared memory, which ends later, may tell of a clip that was on its way and that it frees.
+        own = [line for line in errors.splitlines() if "resource_tracker" not in line and line != "  warnings.warn("]
+        assert own[-1] == "KeyboardInterrupt"
     deadline = time.monotonic() + 30
     while any(b"spawn_main" in command_line(child) for child in made):
         assert time.monotonic() < deadline, "workers are left over"
