@@ -34,14 +34,13 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-MOST_MAPPINGS = (
-    20_000  # of the 65,530 that Linux allows a process; past them XLA's compiler ends in a segmentation fault
-)
+# Of the 65,530 memory mappings that Linux allows a process; past them XLA's compiler ends in a segmentation fault.
+MOST_MAPPINGS = 20_000
 
 
 @pytest.fixture(scope="module", autouse=True)
 def bounded_programs() -> Iterator[None]:
-    """Every program that jax keeps takes tens of memory mappings, and all tests of a worker together too many."""
+    """Every program that jax keeps takes memory mappings, and those of all tests of a worker would be too many."""
     yield
     mappings = Path("/proc/self/maps")
     if mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:

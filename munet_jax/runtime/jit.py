@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import jax
 
-CPU_OPTIONS: dict[str, Any] = {
+CPU_OPTIONS = {
     # The default schedule starts whatever can start, and so keeps several times as much (docs/implementation.md).
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     # It removes barriers: those that keep a map from being computed anew in each of its uses, and those that keep what
     # `model.remat` computes twice from being merged into one computation.
     "xla_disable_hlo_passes": "cse_barrier_expander",
 }
-if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # newer ones do not know this option
-    # Programs are compiled in two thirds of the time; a light training step runs faster, too (docs/performance.md).
-    CPU_OPTIONS["xla_cpu_use_fusion_emitters"] = False
 _BACKEND_COMPILE = "/jax/core/compile/backend_compile_duration"
 
 

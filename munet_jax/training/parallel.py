@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -16,6 +17,10 @@ from munet_jax.runtime.prefetch import prefetch
 from munet_jax.training.step import Batch, TrainState, TrainStep
 
 AXIS = "batch"
+TRAINING_OPTIONS: dict[str, Any] = dict(CPU_OPTIONS)
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # 0.12 does not know this option
+    # Steps run faster; frames at inference do not, and those of large networks get slower (docs/performance.md).
+    TRAINING_OPTIONS["xla_cpu_use_fusion_emitters"] = False
 Waiting = Generator[tuple[dict[str, np.ndarray], Batch], None, None]
 
 
@@ -32,7 +37,7 @@ def compile_step(step: TrainStep, state: TrainState, batch: Batch) -> Any:
     """
     if jax.process_count() > 1:
         return parallel_step(step)
-    options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
+    options = TRAINING_OPTIONS if jax.default_backend() == "cpu" else None
     return parallel_step(step).lower(state, batch).compile(options)
 
 

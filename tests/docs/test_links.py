@@ -16,27 +16,30 @@ import munet_jax
 from tests.docs.blocks import PAGES, ROOT
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+CODE = ("munet_jax", "configs", "benchmarks", "docs", "tests")
+MODULE = re.compile(r"`((?:[\w./]+/)?[a-z]\w*\.py)\b")
+NAME = re.compile(r"`(munet_jax(?:\.\w+)+)")
 OUTSIDE = ("http://", "https://", "mailto:")
 MADE_BY_THE_SITE = {ROOT / "docs/notebook.md": ROOT / "docs/notebook.py"}
 
 
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as the site and code hosts make them."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = prose(page)
     if page.suffix == ".py":
         text = re.sub(r"^# ", "", text, flags=re.MULTILINE)
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.replace("`", "").lower()).strip().replace(" ", "-") for title in titles}
 
 
-CODE = ("munet_jax", "configs", "benchmarks", "docs", "tests")
-MODULE = re.compile(r"`((?:[\w./]+/)?[a-z]\w*\.py)\b")
-NAME = re.compile(r"`(munet_jax(?:\.\w+)+)")
-
-
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
 def test_links_inside_lead_somewhere(page: Path) -> None:
-    for link in LINK.findall(re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)):
+    for link in LINK.findall(prose(page)):
         if link.startswith(OUTSIDE):
             continue
         path, _, anchor = link.partition("#")
@@ -50,7 +53,7 @@ def test_links_inside_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_modules_and_names_in_the_text_exist(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    text = prose(page)
     for name in NAME.findall(text):
         pkgutil.resolve_name(name)  # or an ImportError or AttributeError
     known = [path.relative_to(ROOT) for room in CODE for path in (ROOT / room).rglob("*.py")] + list(ROOT.glob("*.py"))
