@@ -31,7 +31,7 @@ def get_config(form: str = "") -> ConfigDict:
     config.data.augmentation = common.no_augmentation()
 
     config.optimizer.update(learning_rate=2e-3, schedule="cosine", warmup_steps=20, weight_decay=0.01, clip_norm=1.0)
-    config.train.update(start="scratch", steps=1000, batch_size=4, bootstrap_warmup_steps=400)
+    config.train.update(start="scratch", steps=1300, batch_size=4, bootstrap_warmup_steps=400)
     config.train.update(log_every=10, checkpoint_every=100)
 
     config.evaluation.synthetic.update(videos=8, frames=12, seed=1000)

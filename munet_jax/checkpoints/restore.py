@@ -16,6 +16,7 @@ from munet_jax.checkpoints.weight_file import WEIGHTS_SUFFIX, find_weights, read
 from munet_jax.convert.backbone_files import read_backbone
 from munet_jax.models.create import create_model, variable_shapes
 from munet_jax.models.fusion import with_open_attention
+from munet_jax.models.matcher import with_scores_multiplied
 from munet_jax.models.resnet import MASK_KERNELS
 from munet_jax.runtime.errors import InputError
 
@@ -57,7 +58,7 @@ def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path
     1. A checkpoint in `workdir` goes before everything, so nothing else is read.
     2. `train.start` 'init_from': the parameters of another run, of a file of `munet export-weights` or of a shipped name,
        `train.init_from`. What they lack stays as it was drawn; what `munet convert` drew counts as that, too. With
-       `train.open_attention` their MSAM begins anew.
+       `train.open_attention` their MSAM begins anew, with `train.score_factor` the memory's softmax is softer or sharper.
     3. 'backbone': the encoders from a converted ResNet or EfficientNet, `train.backbone`.
     4. 'scratch': `variables`.
 
@@ -83,6 +84,8 @@ def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path
     found, random = merged(config, variables, stored, path)
     if config.train.open_attention:
         found["params"] = with_open_attention(found["params"])
+    if config.train.score_factor != 1:
+        found["params"] = with_scores_multiplied(found["params"], config.train.score_factor)
     return found, Start(INIT_FROM, str(path), checksum, (*random, *drawn))
 
 
@@ -98,6 +101,11 @@ def check_start(config: ConfigDict, workdir: Path) -> None:
         raise InputError(
             f"config.train.open_attention opens the attention of a network that was trained: train.start is "
             f"{config.train.start!r} and model.fusion {config.model.fusion!r}; give 'init_from' and 'msam', or leave it out"
+        )
+    if config.train.score_factor <= 0 or (config.train.score_factor != 1 and config.train.start != INIT_FROM):
+        raise InputError(
+            f"config.train.score_factor is {config.train.score_factor} and train.start {config.train.start!r}; give a number "
+            "above 0 with 'init_from', whose scores it multiplies, or leave it at 1"
         )
     for kind in (BACKBONE, INIT_FROM):
         given = config.train[kind]

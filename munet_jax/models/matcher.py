@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float
@@ -82,3 +83,21 @@ class Matcher(nn.Module):
         found = found.reshape(b, n, h, w, v).astype(value.dtype)
         own = jnp.broadcast_to(value[:, None], (b, n, h, w, v))
         return jnp.concatenate([found, own], axis=-1), bank
+
+
+def with_scores_multiplied(params: dict[str, Any], factor: float) -> dict[str, Any]:
+    """Parameters of a MUNet whose keys are as much larger or smaller as makes every score `factor` times what it was.
+
+    Scores are products of two keys, or their squared distances: each key takes the root of it.
+
+    Args:
+      params: of the whole network, with `query_embedding` and `memory_embedding`.
+      factor: above 0; less than 1 makes the softmax over the memory softer.
+    """
+    root = np.float32(np.sqrt(factor))
+    embeddings = {
+        name: params[name] | {"key": {part: root * array for part, array in params[name]["key"].items()}}
+        for name in ("query_embedding", "memory_embedding")
+        if "key" in params[name]  # a memory that keeps the query's keys makes none
+    }
+    return params | embeddings

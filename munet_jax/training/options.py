@@ -54,6 +54,11 @@ class TrainConfig:
         False,
         "start 'init_from': begin MSAM anew, at an attention of one half everywhere; one near 0 learns little",
     )
+    score_factor: float = field_of(
+        1.0,
+        "start 'init_from': multiply the scores of the memory by it, through the keys; where a softmax has one weight near 1, "
+        "keys learn little",
+    )
     backbone: str = field_of("", "start 'backbone': file of `munet convert` with the weights of the encoders")
     epochs: float = field_of(
         100.0, "length of a run in epochs (see data.epoch_clips); its steps follow from the clips and train.batch_size"

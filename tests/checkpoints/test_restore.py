@@ -195,6 +195,21 @@ def test_a_start_may_open_the_attention_of_a_trained_network_alone(tmp_path: Pat
             check_start(refused, tmp_path / "new")
 
 
+def test_a_start_may_soften_the_scores_of_a_trained_network_alone(tmp_path: Path) -> None:
+    config = lite.get_config()
+    config.train.update(init_from="lite-1", score_factor=0.25)
+    found, _ = start_variables(config, state_of(config).variables, tmp_path / "new")
+    shipped = munet_jax.load("lite-1")[1]["params"]["query_embedding"]
+    for part, array in shipped["key"].items():
+        np.testing.assert_allclose(found["params"]["query_embedding"]["key"][part] * 2, array, rtol=1e-6)
+    np.testing.assert_array_equal(found["params"]["query_embedding"]["value"]["kernel"], shipped["value"]["kernel"])
+    for changes in ({"score_factor": 0.0}, {"start": "scratch", "init_from": ""}):
+        refused = config.copy_and_resolve_references()
+        refused.train.update(changes)
+        with pytest.raises(InputError, match="config.train.score_factor is .* above 0 with 'init_from'"):
+            check_start(refused, tmp_path / "new")
+
+
 def test_a_backbone_of_another_network_is_refused(backbone: Path, tmp_path: Path) -> None:
     config = testing.get_config()
     config.train.update(start="backbone", backbone=str(backbone))

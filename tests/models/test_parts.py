@@ -10,6 +10,7 @@ import pytest
 from munet_jax.models.aggregation import object_probabilities, soft_aggregation
 from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion, with_open_attention
+from munet_jax.models.matcher import KeyValue, Matcher, with_scores_multiplied
 from munet_jax.models.padding import crop_padding, pad_to_stride
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
@@ -44,6 +45,31 @@ def test_an_attention_is_opened_without_a_change_of_what_the_network_computes() 
     moved = [float(jnp.abs(slope(x["fusion"], x)["attention"]["kernel"]).max()) for x in (params, opened)]
     assert moved[0] == 0.0
     assert moved[1] > 1e-6
+
+
+@pytest.mark.parametrize("similarity", ["dot", "l2"])
+def test_scores_are_multiplied_by_a_factor_through_the_keys(similarity: str) -> None:
+    rng, matcher = np.random.default_rng(0), Matcher(similarity=similarity)
+    features = jnp.asarray(rng.standard_normal((2, 1, 4, 4, 6)), jnp.float32)
+    embedding = KeyValue(key_dim=3, value_dim=2)
+    variables = [embedding.init(jax.random.key(seed), features[0])["params"] for seed in range(2)]
+    params = dict(zip(("query_embedding", "memory_embedding"), variables, strict=True))
+
+    def scores(params: Any) -> jax.Array:
+        asked, remembered = (
+            change(embedding.apply({"params": params[name]}, x)[0])
+            for name, change, x in zip(params, (matcher.asked, matcher.remembered), features, strict=True)
+        )
+        return jnp.einsum("bhwk,bijk->bhwij", asked, remembered)
+
+    softer = with_scores_multiplied(params, 0.1)
+    np.testing.assert_allclose(scores(softer), 0.1 * scores(params), rtol=1e-4, atol=1e-6)
+    assert softer["query_embedding"]["value"] is params["query_embedding"]["value"]
+    alone = {
+        "query_embedding": params["query_embedding"],
+        "memory_embedding": {"value": {}},
+    }  # it keeps the query's keys
+    assert with_scores_multiplied(alone, 0.1)["memory_embedding"] == {"value": {}}
 
 
 @pytest.mark.parametrize("kind", ["addition", "none"])
