@@ -74,6 +74,11 @@ def start_variables(config: ConfigDict, variables: dict[str, Any], workdir: Path
         path = Path(config.train.backbone)
         found, random = with_backbone(variables, path)
         return found, Start(BACKBONE, str(path), sha256_of(path), random)
+    return began_with(config, variables)
+
+
+def began_with(config: ConfigDict, variables: dict[str, Any]) -> tuple[dict[str, Any], Start]:
+    """`start_variables` of a run with `train.start` 'init_from', whatever it has trained since."""
     path, drawn = find_weights(config.train.init_from), ()
     if path.suffix == WEIGHTS_SUFFIX:
         stored, checksum = read_weights(path)[0], sha256_of(path)

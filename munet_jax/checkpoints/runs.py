@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from munet_jax.checkpoints.orbax_manager import FOLDER, NEWEST, Checkpoints
-from munet_jax.checkpoints.weight_file import config_of_json, write_weights
+from munet_jax.checkpoints.weight_file import config_of_json
 from munet_jax.models.create import create_model, variable_shapes
 from munet_jax.runtime.content import read_json, read_text
 from munet_jax.runtime.errors import InputError
@@ -81,26 +81,6 @@ def stored_variables(
         return variables, found, checkpoints.described(found)
     finally:
         checkpoints.close()
-
-
-def export_weights(workdir: Path, target: Path, step: int | str = NEWEST) -> int:
-    """Write the parameters, statistics and config of a run to one file (`munet export-weights`).
-
-    Args:
-      workdir: the training run.
-      target: the .safetensors file.
-      step: of the checkpoint, or 'newest' or 'best'.
-
-    Returns:
-      The step.
-
-    Raises:
-      InputError: there is no such run or checkpoint, or the target cannot be written.
-    """
-    config = config_of_run(workdir)
-    variables, found = trained_variables(config, workdir, step)
-    write_weights(target, variables, without_places(config), found)
-    return found
 
 
 def without_places(config: ConfigDict) -> ConfigDict:

@@ -32,6 +32,11 @@ def add(commands: Any) -> None:
     export.add_argument("workdir", metavar="WORKDIR", type=Path, help="folder of a training run")
     export.add_argument("target", metavar="TARGET", type=Path, help="the file to write, .safetensors")
     export.add_argument("--step", default="newest", help="a step, 'newest' or 'best' (default: newest)")
+    export.add_argument(
+        "--mean-with-start",
+        action="store_true",
+        help="write the mean of the run's parameters and those that it began with (train.init_from)",
+    )
     export.set_defaults(run=run_export, takes_config=False)
 
     steps = commands.add_parser("export-step", help="write the step of inference as StableHLO, weights inside")
@@ -85,11 +90,11 @@ def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
 
 def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet export-weights`."""
-    from munet_jax.checkpoints.runs import export_weights
+    from munet_jax.checkpoints.export import export_weights
     from munet_jax.runtime.devices import require_device
 
     require_device()
-    step = export_weights(options.workdir, options.target, options.step)
+    step = export_weights(options.workdir, options.target, options.step, mean_with_start=options.mean_with_start)
     print(f"written:  {options.target} (step {step})")
     return 0
 

@@ -122,6 +122,27 @@ def test_exported_weights_load_and_start_another_run(
         start_variables(start, at(state, 0).variables, tmp_path / "new")
 
 
+def test_the_mean_of_a_run_and_its_start_is_exported(
+    state: TrainState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, step in (("first", 2), ("second", 5)):
+        (tmp_path / name).mkdir()
+        save(tmp_path / name, [(at(state, step).replace(ema=at(state, step).params), None)])
+    config = get_config()
+    config.train.update(start="init_from", init_from=str(tmp_path / "first"), score_factor=0.25)
+    path, target = tmp_path / "second" / CONFIG_FILE, tmp_path / "mean.safetensors"
+    assert main(["export-weights", str(tmp_path / "second"), str(target), "--mean-with-start"]) == 2
+    assert "only a run that began with another's parameters ('init_from')" in capsys.readouterr().err
+    path.write_text(config.to_json_best_effort())
+    assert main(["export-weights", str(tmp_path / "second"), str(target), "--mean-with-start"]) == 0
+    mean, first, second = munet_jax.load(target)[1]["params"], at(state, 2).params, at(state, 5).params
+    np.testing.assert_allclose(
+        mean["decoder"]["prediction"]["kernel"], state.params["decoder"]["prediction"]["kernel"] + 3.5, atol=1e-5
+    )
+    before, after = (params["query_embedding"]["key"]["kernel"] for params in (first, second))
+    np.testing.assert_allclose(mean["query_embedding"]["key"]["kernel"], (0.5 * before + after) / 2, atol=1e-5)
+
+
 def test_weights_that_cannot_be_read_or_written(
     state: TrainState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
