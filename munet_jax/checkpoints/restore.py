@@ -87,10 +87,11 @@ def began_with(config: ConfigDict, variables: dict[str, Any]) -> tuple[dict[str,
         stored, _, described = stored_variables(path)
         checksum = hashlib.sha256(json.dumps(described["checksums"], sort_keys=True).encode()).hexdigest()
     found, random = merged(config, variables, stored, path)
-    if config.train.open_attention:
+    if config.train.get("open_attention", False):  # runs from before there was a choice have none
         found["params"] = with_open_attention(found["params"])
-    if config.train.score_factor != 1:
-        found["params"] = with_scores_multiplied(found["params"], config.train.score_factor)
+    factor = config.train.get("score_factor", 1.0)
+    if factor != 1:
+        found["params"] = with_scores_multiplied(found["params"], factor)
     return found, Start(INIT_FROM, str(path), checksum, (*random, *drawn))
 
 
@@ -142,7 +143,7 @@ def merged(
         for name in sorted(theirs, key=lambda name: (name[:7] != "params/", name))
         if theirs[name] != ours.get(name)
     ]
-    if wrong and not config.train.init_fitting:
+    if wrong and not config.train.get("init_fitting", False):
         named = (f"{short(name)} is {theirs[name]}, here {ours.get(name, 'not used')}" for name in wrong[:NAMED])
         raise InputError(
             f"config.train.init_from: {path} is of another model: {len(wrong)} of its tensors do not fit: {'; '.join(named)}"

@@ -141,6 +141,13 @@ def test_the_mean_of_a_run_and_its_start_is_exported(
     )
     before, after = (params["query_embedding"]["key"]["kernel"] for params in (first, second))
     np.testing.assert_allclose(mean["query_embedding"]["key"]["kernel"], (0.5 * before + after) / 2, atol=1e-5)
+    stored = json.loads(path.read_text())
+    for name in ("score_factor", "open_attention", "init_fitting"):
+        del stored["train"][name]  # a run from before there were these
+    path.write_text(json.dumps(stored))
+    assert main(["export-weights", str(tmp_path / "second"), str(target), "--mean-with-start"]) == 0
+    mean = munet_jax.load(target)[1]["params"]
+    np.testing.assert_allclose(mean["query_embedding"]["key"]["kernel"], (before + after) / 2, atol=1e-5)
 
 
 def test_weights_that_cannot_be_read_or_written(
