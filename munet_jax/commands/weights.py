@@ -90,7 +90,7 @@ def run_convert(options: argparse.Namespace, _: Sequence[str]) -> int:
 
 def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:
     """`munet export-weights`."""
-    from munet_jax.checkpoints.export import export_weights
+    from munet_jax.checkpoints.run_export import export_weights
     from munet_jax.runtime.devices import require_device
 
     require_device()
