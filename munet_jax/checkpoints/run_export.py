@@ -48,6 +48,4 @@ def with_mean_of_start(config: ConfigDict, variables: dict[str, Any], workdir: P
             f"parameters ({INIT_FROM!r}) has a mean with them"
         )
     start, _ = began_with(config, variables)
-    return jax.tree.map(
-        lambda x, y: ((np.asarray(x) + np.asarray(y)) / 2).astype(np.asarray(x).dtype), variables, start
-    )
+    return jax.tree.map(lambda x, y: (np.asarray(x) + np.asarray(y)) / 2, variables, start)

@@ -65,10 +65,7 @@ def test_scores_are_multiplied_by_a_factor_through_the_keys(similarity: str) -> 
     softer = with_scores_multiplied(params, 0.1)
     np.testing.assert_allclose(scores(softer), 0.1 * scores(params), rtol=1e-4, atol=1e-6)
     assert softer["query_embedding"]["value"] is params["query_embedding"]["value"]
-    alone = {
-        "query_embedding": params["query_embedding"],
-        "memory_embedding": {"value": {}},
-    }  # it keeps the query's keys
+    alone = params | {"memory_embedding": {"value": {}}}  # a memory that keeps the query's keys
     assert with_scores_multiplied(alone, 0.1)["memory_embedding"] == {"value": {}}
 
 
