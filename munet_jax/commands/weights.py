@@ -33,9 +33,19 @@ def add(commands: Any) -> None:
     export.add_argument("target", metavar="TARGET", type=Path, help="the file to write, .safetensors")
     export.add_argument("--step", default="newest", help="a step, 'newest' or 'best' (default: newest)")
     export.add_argument(
-        "--mean-with-start",
-        action="store_true",
-        help="write the mean of the run's parameters and those that it began with (train.init_from)",
+        "--start-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="write a mean of parameters: this share of those that the run began with (train.init_from), the rest of those "
+        "that it has (default: 0)",
+    )
+    export.add_argument(
+        "--score-factor",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="multiply the scores of the memory: above 1 it is read more sharply, below 1 more softly (default: 1)",
     )
     export.set_defaults(run=run_export, takes_config=False)
 
@@ -94,7 +104,13 @@ def run_export(options: argparse.Namespace, _: Sequence[str]) -> int:
     from munet_jax.runtime.devices import require_device
 
     require_device()
-    step = export_weights(options.workdir, options.target, options.step, mean_with_start=options.mean_with_start)
+    step = export_weights(
+        options.workdir,
+        options.target,
+        options.step,
+        start_share=options.start_share,
+        score_factor=options.score_factor,
+    )
     print(f"written:  {options.target} (step {step})")
     return 0
 

@@ -122,7 +122,7 @@ def test_exported_weights_load_and_start_another_run(
         start_variables(start, at(state, 0).variables, tmp_path / "new")
 
 
-def test_the_mean_of_a_run_and_its_start_is_exported(
+def test_a_mean_of_a_run_and_its_start_is_exported(
     state: TrainState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, step in (("first", 2), ("second", 5)):
@@ -131,21 +131,36 @@ def test_the_mean_of_a_run_and_its_start_is_exported(
     config = get_config()
     config.train.update(start="init_from", init_from=str(tmp_path / "first"), score_factor=0.25)
     path, target = tmp_path / "second" / CONFIG_FILE, tmp_path / "mean.safetensors"
-    assert main(["export-weights", str(tmp_path / "second"), str(target), "--mean-with-start"]) == 2
+    export = ["export-weights", str(tmp_path / "second"), str(target)]
+    assert main([*export, "--start-share", "0.5"]) == 2
     assert "only a run that began with another's parameters ('init_from')" in capsys.readouterr().err
+    for option, value in (
+        ("--start-share", "1"),
+        ("--start-share", "-0.1"),
+        ("--score-factor", "0"),
+        ("--score-factor", "nan"),
+    ):
+        assert main([*export, option, value]) == 2
+        assert f"{option} is {float(value)}; give " in capsys.readouterr().err
     path.write_text(config.to_json_best_effort())
-    assert main(["export-weights", str(tmp_path / "second"), str(target), "--mean-with-start"]) == 0
-    mean, first, second = munet_jax.load(target)[1]["params"], at(state, 2).params, at(state, 5).params
-    np.testing.assert_allclose(
-        mean["decoder"]["prediction"]["kernel"], state.params["decoder"]["prediction"]["kernel"] + 3.5, atol=1e-5
-    )
+    first, second = at(state, 2).params, at(state, 5).params
     before, after = (params["query_embedding"]["key"]["kernel"] for params in (first, second))
-    np.testing.assert_allclose(mean["query_embedding"]["key"]["kernel"], (0.5 * before + after) / 2, atol=1e-5)
+    for options, share, factor in (
+        (("--start-share", "0.5"), 0.5, 1.0),
+        (("--start-share", "0.8", "--score-factor", "2.25"), 0.8, 1.5),
+        (("--score-factor", "2.25"), 0.0, 1.5),
+    ):
+        assert main([*export, *options]) == 0
+        mean = munet_jax.load(target)[1]["params"]
+        expected = state.params["decoder"]["prediction"]["kernel"] + 2 * share + 5 * (1 - share)
+        np.testing.assert_allclose(mean["decoder"]["prediction"]["kernel"], expected, atol=1e-5)
+        expected = factor * (share * 0.5 * before + (1 - share) * after)
+        np.testing.assert_allclose(mean["query_embedding"]["key"]["kernel"], expected, atol=1e-5)
     stored = json.loads(path.read_text())
     for name in ("score_factor", "open_attention", "init_fitting"):
         del stored["train"][name]  # a run from before there were these
     path.write_text(json.dumps(stored))
-    assert main(["export-weights", str(tmp_path / "second"), str(target), "--mean-with-start"]) == 0
+    assert main([*export, "--start-share", "0.5"]) == 0
     mean = munet_jax.load(target)[1]["params"]
     np.testing.assert_allclose(mean["query_embedding"]["key"]["kernel"], (before + after) / 2, atol=1e-5)
 
