@@ -1,13 +1,12 @@
 """MUNet-lite 2, second stage: longer clips, in which masks that drifted stay in memory, at a rate that falls to zero. MSAM, whose
-attention the first light network had closed, begins anew. Its result is what the package ships.
+attention the first light network had closed, begins anew.
 
 Command:   python train.py --config configs/lite2_long.py --workdir runs/lite2_long --data-root DATA
            after lite2, whose workdir it starts from (--config.train.init_from=DIR for another); then
-           munet export-weights runs/lite2_long lite2.safetensors
-           The control, which sees the same clips: --config.train.motion_weight=0
+           configs/lite2_soft.py. The control, which sees the same clips: --config.train.motion_weight=0
 Data:      as lite2
-Goal:      J&F 0.82 on the six 480p videos that choose between recipes
-Measured:  0.811 (docs/results.md)
+Goal:      a start for configs/lite2_soft.py
+Measured:  J&F 0.811 on the six 480p videos that choose between recipes (docs/results.md)
 """
 
 from ml_collections import ConfigDict

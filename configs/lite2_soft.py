@@ -1,12 +1,13 @@
-"""MUNet-lite 2, a further stage, which does not ship: a softer read of the memory. Until here its softmax put nearly all weight
-on one position (0.92 on average), where keys learn little; scores a tenth as large spread it, and keys are trained there.
+"""MUNet-lite 2, third stage: a softer read of the memory. Until here its softmax put nearly all weight on one position (0.92 on
+average), where keys learn little; scores a tenth as large spread it, and keys are trained there. Its result, in a mean with its
+start, is what the package ships.
 
 Command:   python train.py --config configs/lite2_soft.py --workdir runs/lite2_soft --data-root DATA
-           after lite2_long, whose workdir it starts from (--config.train.init_from=lite for what ships); then
-           munet export-weights runs/lite2_soft softer.safetensors --mean-with-start
+           after lite2_long, whose workdir it starts from (--config.train.init_from=DIR for another); then
+           munet export-weights runs/lite2_soft lite2.safetensors --start-share 0.7 --score-factor 1.5
 Data:      as lite2
 Goal:      J&F 0.82 on the six 480p videos that choose between recipes
-Measured:  0.828; worse than its start on many small objects (docs/results.md)
+Measured:  MEASURED
 """
 
 from ml_collections import ConfigDict
