@@ -32,7 +32,5 @@ def get_config() -> ConfigDict:
     config.train.update(seed=3, steps=900, checkpoint_every=100)
     # What is small is followed much better in larger frames.
     config.inference.update(object_size=90, object_max_size=640)
-    # As good as every 5th, and less to read.
-    config.inference.memory_interval = 10
     config.evaluation.after_training = False
     return config

@@ -7,7 +7,7 @@ Command:   python train.py --config configs/lite2_soft.py --workdir runs/lite2_s
            munet export-weights runs/lite2_soft lite2.safetensors --start-share 0.7 --score-factor 1.5
 Data:      as lite2
 Goal:      J&F 0.82 on the six 480p videos that choose between recipes
-Measured:  MEASURED
+Measured:  0.824; 0.825 with seed 6 (docs/results.md)
 """
 
 from ml_collections import ConfigDict
