@@ -7,7 +7,7 @@ Command:   python train.py --config configs/lite2_soft.py --workdir runs/lite2_s
            munet export-weights runs/lite2_soft lite2.safetensors --start-share 0.7 --score-factor 1.5
 Data:      as lite2
 Goal:      J&F 0.82 on the six 480p videos that choose between recipes
-Measured:  0.824; 0.825 with seed 6 (docs/results.md)
+Measured:  0.825; 0.824 with seed 5 (docs/results.md)
 """
 
 from ml_collections import ConfigDict
@@ -19,5 +19,5 @@ def get_config() -> ConfigDict:
     """Clips of five frames of 256 x 256, as in the first stage; the rate falls linearly over all steps."""
     config = lite2.get_config()
     config.optimizer.decay_steps = 600
-    config.train.update(init_from="runs/lite2_long", score_factor=0.1, ema_decay=0.99, seed=5, steps=600)
+    config.train.update(init_from="runs/lite2_long", score_factor=0.1, ema_decay=0.99, seed=6, steps=600)
     return config
