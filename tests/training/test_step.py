@@ -234,7 +234,8 @@ def test_hints_and_motions_are_drawn_alike_however_a_batch_is_split() -> None:
     expected = expected.params
     split = parallel_step(step_with(**drawn, accumulate=2, axis_name=AXIS))
     parts, shares = split(replicate(start, 2), split_batch(clips, 2))
-    assert largest_difference(jax.device_get(expected), unreplicate(parts).params) < 1e-6
+    # Sums of four clips are rounded otherwise than those of two twice: 1e-6 on some processors. Other draws differ by 0.8.
+    assert largest_difference(jax.device_get(expected), unreplicate(parts).params) < 5e-6
     assert set(metrics) == {"loss", "loss_bsce", "loss_iou", "loss_motion", "loss_moved_labels", "grad_norm"}
     for name, value in metrics.items():
         assert float(value) == pytest.approx(float(shares[name][0]), rel=1e-5), name
