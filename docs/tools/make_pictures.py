@@ -1,4 +1,5 @@
-"""Makes docs/pictures: the figures of `munet report` for synthetic videos and a trained quickstart network.
+"""Makes docs/pictures: the figures of `munet report` for synthetic videos, with the masks of a trained quickstart network and the
+motion maps of the shipped one.
 
 Command:   python docs/tools/make_pictures.py runs/quickstart
 Data:      none; the videos are those that configs/quickstart.py scores
@@ -48,7 +49,7 @@ def main() -> int:
         results = [f"MUNet={options.workdir}/evaluation/masks", f"first mask={folder}/copied"]
         given += [argument for result in results for argument in ("--results", result)]
         code = munet(
-            ["report", *given, "--protocol", "davis2017", "--weights", str(options.workdir), "--formats", "png"]
+            ["report", *given, "--protocol", "davis2017", "--weights", "lite", "--formats", "png"]
         )
         if code:
             return code
