@@ -48,9 +48,7 @@ def main() -> int:
         ]
         results = [f"MUNet={options.workdir}/evaluation/masks", f"first mask={folder}/copied"]
         given += [argument for result in results for argument in ("--results", result)]
-        code = munet(
-            ["report", *given, "--protocol", "davis2017", "--weights", "lite", "--formats", "png"]
-        )
+        code = munet(["report", *given, "--protocol", "davis2017", "--weights", "lite", "--formats", "png"])
         if code:
             return code
         PICTURES.mkdir(exist_ok=True)
