@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +109,9 @@ def check_start(config: ConfigDict, workdir: Path) -> None:
             f"config.train.open_attention opens the attention of a network that was trained: train.start is "
             f"{config.train.start!r} and model.fusion {config.model.fusion!r}; give 'init_from' and 'msam', or leave it out"
         )
-    if config.train.score_factor <= 0 or (config.train.score_factor != 1 and config.train.start != INIT_FROM):
+    if not 0 < config.train.score_factor < math.inf or (
+        config.train.score_factor != 1 and config.train.start != INIT_FROM
+    ):
         raise InputError(
             f"config.train.score_factor is {config.train.score_factor} and train.start {config.train.start!r}; give a number "
             "above 0 with 'init_from', whose scores it multiplies, or leave it at 1"

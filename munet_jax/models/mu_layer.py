@@ -139,13 +139,6 @@ def displacement(
     return jnp.matmul(weights, window_offsets(radius), precision=HIGHEST)
 
 
-def near_best(cost: CostVolume, *, radius: int, reach: int) -> Bool[Array, "b h w u"]:
-    """The window's entries at most `reach` rows and columns from the one with the largest similarity."""
-    offsets = window_offsets(radius)
-    best = offsets[jnp.argmax(cost, axis=-1)]
-    return jnp.all(jnp.abs(offsets[None, None, None] - best[..., None, :]) <= reach, axis=-1)
-
-
 def window_weights(
     cost: CostVolume, *, matching: str, temperature: float | Float[Array, ""], valid: Bool[Array, "#b h w u"] | None
 ) -> CostVolume:

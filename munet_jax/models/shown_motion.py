@@ -13,18 +13,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from munet_jax.array_types import Array, CostVolume, Displacement, Float, Int
-from munet_jax.models.mu_layer import near_best, window_inside, window_offsets
+from munet_jax.array_types import Array, Bool, CostVolume, Displacement, Float, Int
+from munet_jax.models.mu_layer import window_inside, window_offsets
 from munet_jax.models.padding import STRIDE
 
 # Chosen on synthetic videos other than those of docs/tools/measure_motion.py (docs/results.md).
 TEMPERATURE = 0.05
 CHANCE_TEMPERATURE = 0.07  # neighbouring cosines are not independent, so chances are stated more softly
 NEIGHBOUR = 0.5  # what the place above, below, left and right counts beside the place itself
-OWN_WAY = 0.1  # the share of places that move otherwise than many others do
+INDEPENDENT_SHARE = 0.1  # of the places: those that move otherwise than many others do
 REACH = 1  # cells
 ALIKE = 0.5  # cells: how far the displacements of places that are averaged lie apart
-ROUNDS = 6  # of averaging
+SMOOTHING_ROUNDS = 6
 
 
 class ShownMotion(NamedTuple):
@@ -40,25 +40,33 @@ def shown_motion(cost: CostVolume, *, radius: int) -> ShownMotion:
     seen = jnp.where(inside, with_neighbours(cost), -jnp.inf)
     prior = log_prior(seen, radius=radius)
     scores = seen / TEMPERATURE + prior
-    near = near_best(scores, radius=radius, reach=REACH)
-    weights = jax.nn.softmax(seen / CHANCE_TEMPERATURE + prior, axis=-1)
-    chance = jnp.sum(jnp.where(near, weights, 0.0), axis=-1, keepdims=True)
     best = jnp.argmax(scores, axis=-1)
+    weights = jax.nn.softmax(seen / CHANCE_TEMPERATURE + prior, axis=-1)
+    chance = jnp.sum(weights, axis=-1, keepdims=True, where=near(best, radius=radius))
     moved = window_offsets(radius)[best] + between_cells(seen, best, radius=radius)
     return ShownMotion(STRIDE * smoothed(moved), chance)
 
 
 def log_prior(seen: CostVolume, *, radius: int) -> Float[Array, "b 1 1 u"]:
-    """How likely each displacement is before a place is looked at, by what all places of the frame say: [b, 1, 1, u]."""
-    alone = jax.nn.softmax(log_small(radius))
-    each = jax.nn.softmax(seen / TEMPERATURE + jnp.log(alone)[None, None, None], axis=-1)
-    together = jnp.mean(each, axis=(1, 2), keepdims=True)
-    return jnp.log((1 - OWN_WAY) * together + OWN_WAY * alone[None, None, None])
+    """How likely each window entry is before a place is looked at: a mixture of what all places say and of small displacements.
+
+    `seen` is [b, h', w', u], -inf outside the frame.
+    """
+    small = jax.nn.softmax(log_cauchy(radius))[None, None, None]
+    of_places = jax.nn.softmax(seen / TEMPERATURE + jnp.log(small), axis=-1)
+    common = jnp.mean(of_places, axis=(1, 2), keepdims=True)
+    return jnp.log((1 - INDEPENDENT_SHARE) * common + INDEPENDENT_SHARE * small)
 
 
-def log_small(radius: int) -> Float[Array, " u"]:
+def log_cauchy(radius: int) -> Float[Array, " u"]:
     """Of each window entry, up to a constant: a Cauchy distribution in two dimensions, whose width is one cell."""
     return -1.5 * jnp.log1p(jnp.sum(window_offsets(radius) ** 2, axis=-1))
+
+
+def near(best: Int[Array, "b h w"], *, radius: int) -> Bool[Array, "b h w u"]:
+    """The window's entries at most `REACH` rows and columns from the best one."""
+    offsets = window_offsets(radius)
+    return jnp.all(jnp.abs(offsets[None, None, None] - offsets[best][..., None, :]) <= REACH, axis=-1)
 
 
 def with_neighbours(cost: CostVolume) -> CostVolume:
@@ -93,7 +101,10 @@ def between_cells(seen: CostVolume, best: Int[Array, "b h w"], *, radius: int) -
 
 
 def smoothed(moved: Displacement) -> Displacement:
-    """Averages each displacement, in cells, in turns with those of the eight places around that differ by `ALIKE` at most."""
+    """Averages each displacement [b, h', w', 2], in cells, with those of the eight places around that differ by `ALIKE` at most.
+
+    `SMOOTHING_ROUNDS` times, so that a place learns from further ones, but nothing passes an edge between two motions.
+    """
     _, rows, columns, _ = moved.shape
 
     def average(_: Int[Array, ""], moved: Displacement) -> Displacement:
@@ -102,4 +113,4 @@ def smoothed(moved: Displacement) -> Displacement:
         alike = jnp.sum((around - moved[None]) ** 2, axis=-1, keepdims=True) <= ALIKE**2
         return jnp.mean(around, axis=0, where=alike)
 
-    return jax.lax.fori_loop(0, ROUNDS, average, moved)
+    return jax.lax.fori_loop(0, SMOOTHING_ROUNDS, average, moved)

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import math
 from pathlib import Path
 
 import jax
@@ -203,7 +204,7 @@ def test_a_start_may_soften_the_scores_of_a_trained_network_alone(tmp_path: Path
     for part, array in shipped["key"].items():
         np.testing.assert_allclose(found["params"]["query_embedding"]["key"][part] * 2, array, rtol=1e-6)
     np.testing.assert_array_equal(found["params"]["query_embedding"]["value"]["kernel"], shipped["value"]["kernel"])
-    for changes in ({"score_factor": 0.0}, {"start": "scratch", "init_from": ""}):
+    for changes in ({"score_factor": 0.0}, {"score_factor": math.nan}, {"start": "scratch", "init_from": ""}):
         refused = config.copy_and_resolve_references()
         refused.train.update(changes)
         with pytest.raises(InputError, match="config.train.score_factor is .* above 0 with 'init_from'"):

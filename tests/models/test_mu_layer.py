@@ -17,7 +17,6 @@ from munet_jax.models.mu_layer import (
     all_pairs,
     cost_volume,
     displacement,
-    near_best,
     uncertainty,
     window_inside,
     window_rows,
@@ -90,17 +89,6 @@ def test_displacement_equals_the_loop(matching: str, sign: float, temperature: f
         valid=inside if masked else None,
     )
     np.testing.assert_allclose(got, displacement_by_loop(cost, RADIUS, sign, temperature, valid), atol=1e-5)
-
-
-def test_entries_next_to_the_best_match_equal_the_loop() -> None:
-    radius, reach = 3, 1
-    cost = np.random.default_rng(0).uniform(-1, 1, (1, 4, 5, 49)).astype(np.float32)
-    found = np.asarray(near_best(jnp.asarray(cost), radius=radius, reach=reach)).reshape(4, 5, 7, 7)
-    for y, x in itertools.product(range(4), range(5)):
-        row, column = divmod(int(cost[0, y, x].argmax()), 7)
-        expected = np.zeros((7, 7), bool)
-        expected[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1] = True
-        np.testing.assert_array_equal(found[y, x], expected)
 
 
 def test_uncertainty_is_the_largest_entry_that_counts() -> None:

@@ -34,7 +34,7 @@ def test_neighbours_count() -> None:
 
 
 def test_small_displacements_are_likelier() -> None:
-    prior = np.exp(np.asarray(shown.log_small(RADIUS))).reshape(SIDE, SIDE)
+    prior = np.exp(np.asarray(shown.log_cauchy(RADIUS))).reshape(SIDE, SIDE)
     assert prior[RADIUS, RADIUS] == 1.0
     assert prior[RADIUS, RADIUS + 1] == pytest.approx(2.0**-1.5)
     assert prior[0, RADIUS + 1] == pytest.approx(6.0**-1.5)
@@ -45,7 +45,7 @@ def test_displacement_and_chance_equal_the_loop() -> None:
     cost = random_cost(rows, columns)
     found = shown.shown_motion(jnp.asarray(cost), radius=RADIUS)
     smooth = np.asarray(shown.with_neighbours(jnp.asarray(cost)), np.float64)[0]
-    small = softmax(dict(zip(OFFSETS, np.asarray(shown.log_small(RADIUS), np.float64), strict=True)))
+    small = softmax(dict(zip(OFFSETS, np.asarray(shown.log_cauchy(RADIUS), np.float64), strict=True)))
     seen = {
         (y, x): {(dy, dx): smooth[y, x, u] for u, (dy, dx) in enumerate(OFFSETS) if 0 <= y + dy < rows and 0 <= x + dx < columns}
         for y, x in itertools.product(range(rows), range(columns))
@@ -54,7 +54,9 @@ def test_displacement_and_chance_equal_the_loop() -> None:
         softmax({o: s / shown.TEMPERATURE + np.log(small[o]) for o, s in entries.items()}) for entries in seen.values()
     ]
     together = {offset: sum(weights.get(offset, 0.0) for weights in each) / len(each) for offset in OFFSETS}
-    prior = {o: np.log((1 - shown.OWN_WAY) * together[o] + shown.OWN_WAY * small[o]) for o in OFFSETS}
+    prior = {
+        o: np.log((1 - shown.INDEPENDENT_SHARE) * together[o] + shown.INDEPENDENT_SHARE * small[o]) for o in OFFSETS
+    }
     peaks = np.zeros((rows, columns, 2))
     for (y, x), entries in seen.items():
         best = max(entries, key=lambda o: entries[o] / shown.TEMPERATURE + prior[o])
@@ -62,7 +64,7 @@ def test_displacement_and_chance_equal_the_loop() -> None:
         chance = sum(w for o, w in weights.items() if max(abs(o[0] - best[0]), abs(o[1] - best[1])) <= 1)
         np.testing.assert_allclose(found.chance[0, y, x, 0], chance, atol=1e-5)
         peaks[y, x] = best[1] + peak_along(entries, best, (0, 1)), best[0] + peak_along(entries, best, (1, 0))
-    for _ in range(shown.ROUNDS):
+    for _ in range(shown.SMOOTHING_ROUNDS):
         peaks = averaged(peaks)
     np.testing.assert_allclose(found.displacement[0], 16 * peaks, atol=1e-2)
 
@@ -87,6 +89,17 @@ def averaged(moved: np.ndarray) -> np.ndarray:
     return result
 
 
+def test_entries_next_to_the_best_match_equal_the_loop() -> None:
+    radius, reach = 3, shown.REACH
+    best = np.random.default_rng(0).integers(0, 49, (1, 4, 5))
+    found = np.asarray(shown.near(jnp.asarray(best), radius=radius)).reshape(4, 5, 7, 7)
+    for y, x in itertools.product(range(4), range(5)):
+        row, column = divmod(int(best[0, y, x]), 7)
+        expected = np.zeros((7, 7), bool)
+        expected[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1] = True
+        np.testing.assert_array_equal(found[y, x], expected)
+
+
 def test_an_edge_between_motions_stays() -> None:
     """Noise goes, and a step of a cell stays where it is."""
     moved = np.random.default_rng(3).uniform(-0.1, 0.1, (1, 8, 9, 2)).astype(np.float32)
@@ -98,7 +111,10 @@ def test_an_edge_between_motions_stays() -> None:
 
 
 def test_a_clear_match_is_found_however_far_it_is() -> None:
-    """Features that differ everywhere, moved by the window's radius: where they were in the frame is seen exactly."""
+    """Features that differ everywhere, moved by the window's radius: where they were in the frame is seen.
+
+    Not exactly: between features that have nothing in common, the parabola follows their noise.
+    """
     reference = np.random.default_rng(1).standard_normal((1, 10, 12, 64)).astype(np.float32)
     query = np.roll(reference, (-4, 3), axis=(1, 2))  # what is at (y, x) was at (y + 4, x - 3)
     found = shown.shown_motion(cost_volume(jnp.asarray(query), jnp.asarray(reference), radius=4), radius=4)
@@ -119,9 +135,8 @@ def test_a_match_between_cells_is_found() -> None:
 
     # What is at (y, x) was at (y - 0.2, x + 0.4).
     found = shown.shown_motion(cost_volume(bumps(-0.2, 0.4), bumps(0, 0), radius=RADIUS), radius=RADIUS)
-    inner = (
-        np.asarray(found.displacement)[0, 8:-8, 8:-8] / 16
-    )  # the edge of the frame is less exact, and is averaged in
+    # The edge of the frame is less exact, and is averaged in.
+    inner = np.asarray(found.displacement)[0, 8:-8, 8:-8] / 16
     np.testing.assert_allclose(inner, np.broadcast_to([0.4, -0.2], inner.shape), atol=0.02)
 
 
