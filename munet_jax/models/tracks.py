@@ -2,9 +2,9 @@
 
 Memory is read by looks, so an object takes parts of another one that looks like it, most of all where the two cross. Here the
 MU-Layer's displacement gives each object a velocity, relative to the camera's, and its mask of the frame before is moved on by
-it. Where several objects claim a pixel, those that are expected there count more. Whether a pixel is any object's at all stays
-what the network says. An object that looks like no other is told by its looks, wherever it is, and one that is mostly hidden
-may come back anywhere.
+it. Where objects that look alike claim a pixel, those that are expected there get more of what they have there together; what
+that is stays as the network says, and so does an object that looks like no other. One that is mostly hidden may come back
+anywhere.
 """
 
 from __future__ import annotations
