@@ -31,6 +31,6 @@ def get_config() -> ConfigDict:
     config.train.update(init_from="lite-1", motion_weight=0.5, ema_decay=0.996)
     config.train.update(seed=3, steps=900, checkpoint_every=100)
     # What is small is followed much better in larger frames.
-    config.inference.update(object_size=90, object_max_size=640, tracks=True)
+    config.inference.update(object_size=90, object_max_size=640)
     config.evaluation.after_training = False
     return config

@@ -24,6 +24,5 @@ def get_config(form: str = "") -> ConfigDict:
     config.train.update(steps=6, batch_size=2, log_every=1, checkpoint_every=2, bootstrap_warmup_steps=4)
 
     config.evaluation.synthetic.update(videos=2, frames=6, height=64, width=64)
-    config.inference.tracks = True
     config.evaluation.pictures = 1
     return config

@@ -17,8 +17,7 @@ from munet_jax.runtime.fields import add_arguments, take_arguments
 # Fields of config.inference that have an option.
 INFERENCE_OPTIONS = (
     "min_size", "max_size", "object_size", "object_max_size", "memory_policy", "memory_interval", "memory_capacity",
-    "adaptive.capacity", "read_chunk", "object_chunk", "max_objects", "tracks", "flip", "scales",
-    "dtype",
+    "adaptive.capacity", "read_chunk", "object_chunk", "max_objects", "flip", "scales", "dtype",
 )  # fmt: skip
 
 

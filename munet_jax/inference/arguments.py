@@ -13,7 +13,6 @@ from munet_jax.data.masks import IGNORE
 from munet_jax.data.sizes import explain_size
 from munet_jax.inference.options import MOST_OBJECTS, SIZES, InferenceConfig
 from munet_jax.inference.prediction import OUTPUTS
-from munet_jax.models import MUNet
 from munet_jax.runtime.errors import InputError
 from munet_jax.runtime.fields import check_section
 
@@ -40,17 +39,11 @@ def check_options(config: ConfigDict) -> None:
             raise InputError(f"config.inference.{name} is {config[name]}; give a number of at least 1, or 0 for all")
 
 
-def check_network(config: ConfigDict, model: MUNet) -> None:
-    """Refuse options that this network cannot follow."""
-    similarity, matching = model.matcher.similarity, model.mu_layer.matching
+def check_similarity(config: ConfigDict, similarity: str) -> None:
+    """Refuse options that a network with this `model.similarity` cannot follow."""
     if similarity != "dot" and config.memory_policy == "adaptive":
         raise InputError(
             f"memory_policy 'adaptive' merges keys by direction: it needs similarity 'dot', not {similarity!r}"
-        )
-    if config.tracks and matching != "softargmax":
-        raise InputError(
-            f"config.inference.tracks follows the displacement, which with mu_layer.matching {matching!r} points away from the "
-            "match: switch it off, or take a network with 'softargmax'"
         )
 
 

@@ -14,7 +14,7 @@ from jax import export
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array
-from munet_jax.inference.arguments import check_network, check_options
+from munet_jax.inference.arguments import check_options, check_similarity
 from munet_jax.inference.half import cast_parameters, in_dtype
 from munet_jax.inference.slots import slot_bucket
 from munet_jax.inference.views import geometry_for
@@ -49,11 +49,8 @@ def create_step(
     """
     options, slots = config.inference, slot_bucket(objects)
     check_exportable(options, size, objects)
-    check_network(options, model)
-    policy, model = (
-        create_policy(options),
-        in_dtype(model, options.dtype).clone(object_chunk=options.object_chunk, tracks=options.tracks),
-    )
+    check_similarity(options, model.matcher.similarity)
+    policy, model = create_policy(options), in_dtype(model, options.dtype).clone(object_chunk=options.object_chunk)
     variables = {**variables, "params": cast_parameters(model, variables["params"])}
     initial = jax.eval_shape(
         lambda: video.init_state(model, variables, size, slots, policy=policy, frames=policy.capacity)

@@ -52,9 +52,6 @@ class InferenceConfig:
         "geometric mean), are worked on at this size, in larger frames; 0 looks at no object",
     )
     object_max_size: int = field_of(0, "short side in pixels up to which object_size enlarges frames")
-    tracks: bool = field_of(
-        False, "tell objects that look alike apart by where each one's own motion should bring it; not in the paper"
-    )
     flip: bool = field_of(False, "also segment each frame mirrored, and average")
     scales: tuple[float, ...] = field_of((1.0,), "segment each frame at these scales, and average")
     read_chunk: int = field_of(2048, "memory positions to read at a time; fewer need less memory, 0 reads all at once")

@@ -18,9 +18,9 @@ from munet_jax.inference.arguments import (
     check_frame,
     check_ids,
     check_mask,
-    check_network,
     check_options,
     check_outputs,
+    check_similarity,
     check_size,
     given_ids,
 )
@@ -63,11 +63,11 @@ class VideoSegmenter:
         """
         options = config.inference
         check_options(options)
-        check_network(options, model)
+        check_similarity(options, model.matcher.similarity)
         self.config, self.max_objects = config, options.max_objects
         model = in_dtype(model, options.dtype)
         variables = prepare(model, variables, transform=options.winograd and jax.default_backend() == "cpu")
-        model = model.clone(object_chunk=options.object_chunk, tracks=options.tracks)
+        model = model.clone(object_chunk=options.object_chunk)
         self.network = Network(model, variables, create_policy(options))
         self.reset()
 

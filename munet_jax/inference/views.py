@@ -16,10 +16,10 @@ from munet_jax.inference.cpu import prepared_layers
 from munet_jax.inference.options import SIZES
 from munet_jax.inference.working_size import Size, working_size
 from munet_jax.models import MUNet, video
+from munet_jax.models.decoder import upsample
 from munet_jax.models.memory import Bank, Policy
 from munet_jax.models.padding import STRIDE, padding, positions_of
 from munet_jax.models.shown_motion import shown_motion
-from munet_jax.models.upsampling import upsample
 from munet_jax.models.video import Output, Remembered, VideoState
 from munet_jax.runtime.jit import device_jit
 

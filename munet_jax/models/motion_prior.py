@@ -64,13 +64,6 @@ def motion_prior(weights: Float[Array, "b hc wc u"], masks: ObjectMasks) -> Floa
     return jnp.transpose(moved, (0, 3, 1, 4, 2, 5)).reshape(b, n, h // PRIOR_STRIDE, w // PRIOR_STRIDE)
 
 
-def stride_4_means(masks: ObjectMasks) -> Float[Array, "b n hp wp"]:
-    """Masks [b, n, h, w], padded, at the hint's stride."""
-    masks = pad_to_stride(masks, height_axis=2)
-    b, n, h, w = masks.shape
-    return masks.reshape(b, n, h // PRIOR_STRIDE, PRIOR_STRIDE, w // PRIOR_STRIDE, PRIOR_STRIDE).mean(axis=(3, 5))
-
-
 def cell_means(prior: Float[Array, "b n hp wp"]) -> AnyMap:
     """The hint averaged to stride 16: [b, n, h', w']."""
     b, n, h, w = prior.shape

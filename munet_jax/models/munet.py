@@ -40,7 +40,6 @@ class MUNet(nn.Module):
       matcher: space-time memory read.
       decoder: masks from the readout.
       object_chunk: objects that are decoded and memorised at a time; 0: all.
-      tracks: in videos, tell objects that look alike apart by where each should be (`models.tracks`); clips do not.
     """
 
     query_encoder: QueryEncoder
@@ -52,7 +51,6 @@ class MUNet(nn.Module):
     matcher: Matcher
     decoder: Decoder
     object_chunk: int = 0
-    tracks: bool = False
 
     @property
     def memory_format(self) -> MemoryFormat:

@@ -19,7 +19,6 @@ from munet_jax.array_types import (
     AnyMap,
     Array,
     Bool,
-    Displacement,
     Float,
     FrameBatch,
     Int,
@@ -31,7 +30,6 @@ from munet_jax.models.memory import Bank, EveryK, NewFrame, Policy, forget_objec
 from munet_jax.models.munet import MUNet
 from munet_jax.models.padding import positions_of
 from munet_jax.models.query import Encoded, Query
-from munet_jax.models.tracks import Tracks, expected_places, followed, forget_tracks, look_alikes, no_tracks, told_apart
 
 UNKNOWN = -1  # a pixel of given labels that keeps what was predicted
 
@@ -45,7 +43,6 @@ class VideoState(NamedTuple):
       masks: the previous frame's masks, f32 [b, n, h, w].
       objects: bool [b, n], the slots that hold an object.
       frame: int32 [], the index of the next frame.
-      tracks: where objects should be; None of a network that does not use it.
     """
 
     bank: Bank
@@ -53,7 +50,6 @@ class VideoState(NamedTuple):
     masks: Any
     objects: Any
     frame: Any
-    tracks: Tracks | None = None
 
 
 class Given(NamedTuple):
@@ -81,8 +77,7 @@ class Remembered(NamedTuple):
 
     reduced: AnyMap
     key: Float[Array, "b hs ws k"]
-    semantic: AnyMap | None  # F_s, where Enc-R takes it or objects are tracked
-    displacement: Displacement  # the MU-Layer's
+    semantic: AnyMap | None  # F_s, where Enc-R takes it
 
 
 def init_state(
@@ -117,7 +112,6 @@ def init_state(
         jnp.zeros((batch, objects, *frame_size), jnp.float32),
         jnp.zeros((batch, objects), jnp.bool_),
         jnp.int32(0),
-        no_tracks(batch, objects, encoded.features.res4.shape[-1]) if model.tracks else None,
     )
 
 
@@ -162,13 +156,8 @@ def predict(model: MUNet, variables: Any, state: VideoState, frame: FrameBatch) 
     def run(net: MUNet) -> tuple[Output, Remembered, Bank]:
         encoded, query = observe(net, frame, state.reduced, is_first=state.frame == 0)
         logits, bank = net.match(query, state.bank, state.objects, state.masks)
-        moved = query.motion.displacement
-        if state.tracks is not None and state.objects.shape[1] > 1:
-            places = expected_places(state.tracks, moved, state.masks)
-            logits = told_apart(logits, places, look_alikes(state.tracks))
-        semantic = query.semantic if state.tracks is None else encoded.features.res4
         output = Output(object_probabilities(logits), query.motion.uncertainty, query.attention)
-        return output, Remembered(encoded.reduced, query.key, semantic, moved), bank
+        return output, Remembered(encoded.reduced, query.key, query.semantic), bank
 
     return model.apply(variables, method=run)
 
@@ -201,11 +190,7 @@ def remember(
     shown = (frame, masks, remembered.key, remembered.semantic, objects)
     key, value = model.apply(variables, *shown, method="memorise")
     bank = state.bank.write(NewFrame(key, value, objects, new, state.frame, given))
-    tracks = state.tracks
-    if tracks is not None:
-        assert remembered.semantic is not None
-        tracks = followed(tracks, remembered.displacement, remembered.semantic, masks, given=given)
-    return VideoState(bank, remembered.reduced, masks, objects, state.frame + 1, tracks)
+    return VideoState(bank, remembered.reduced, masks, objects, state.frame + 1)
 
 
 def observe(
@@ -234,7 +219,6 @@ def with_slots(state: VideoState, objects: int) -> VideoState:
         bank=more_objects(state.bank, objects),
         masks=jnp.pad(state.masks, ((0, 0), (0, new), (0, 0), (0, 0))),
         objects=jnp.pad(state.objects, ((0, 0), (0, new))),
-        tracks=jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, new), (0, 0))[: x.ndim]), state.tracks),
     )
 
 
@@ -244,5 +228,4 @@ def without_objects(state: VideoState, removed: Bool[Array, " n"]) -> VideoState
         bank=forget_objects(state.bank, removed),
         masks=jnp.where(removed[None, :, None, None], 0.0, state.masks),
         objects=state.objects & ~removed[None],
-        tracks=state.tracks and forget_tracks(state.tracks, removed),
     )

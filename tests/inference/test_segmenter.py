@@ -21,7 +21,7 @@ Create = Callable[..., VideoSegmenter]
 def test_frame_by_frame_equals_the_network_on_a_clip(segmenter: Create, variables: Any, video: Any) -> None:
     """With every frame kept in memory the stream does what sequential training does."""
     frames, labels = video
-    stream = segmenter(memory_interval=1, tracks=False)  # training has none
+    stream = segmenter(memory_interval=1)
     model = stream.model
     masks = one_hot_objects(jnp.asarray(labels[0])[None], 2)
     clip = jnp.asarray(np.stack(frames[:5]))[None]

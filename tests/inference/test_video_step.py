@@ -93,8 +93,7 @@ def test_a_step_without_given_masks_is_one_with_none_named(
 def test_keys_that_are_compared_by_distance_go_through_training_and_inference_alike(video: Any, variables: Any) -> None:
     frames, labels = video
     config = testing.get_config()
-    config.model.similarity = "l2"
-    config.inference.update(memory_interval=1, tracks=False)  # training has none
+    config.model.similarity, config.inference.memory_interval = "l2", 1
     model = create_model(config.model)
     stream = VideoSegmenter(model, variables, config)
     found = [stream.step(frames[k], None if k else labels[0], outputs=("probabilities",)) for k in range(3)]

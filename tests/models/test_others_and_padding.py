@@ -143,7 +143,7 @@ def test_training_inference_saved_states_and_the_exported_step_agree(
     expected = np.moveaxis(np.asarray(object_probabilities(logits[0])), 1, -1)
 
     config = settings(kind, reference_encoder__others=True)
-    config.inference.update(memory_interval=1, max_size=0, object_chunk=2, tracks=False)  # training has none
+    config.inference.update(memory_interval=1, max_size=0, object_chunk=2)
     stream, other = (VideoSegmenter(model, some_variables, config) for _ in range(2))
     step, shapes = create_step(model, some_variables, config, SIZE, 3)
     state = {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes["state"].items()}

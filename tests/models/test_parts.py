@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from munet_jax.models.aggregation import object_probabilities, soft_aggregation
+from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion, with_open_attention
 from munet_jax.models.matcher import KeyValue, Matcher, with_scores_multiplied
 from munet_jax.models.padding import crop_padding, pad_to_stride
-from munet_jax.models.upsampling import upsample
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
 
