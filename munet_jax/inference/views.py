@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from munet_jax.array_types import AnyMap, Array, Float
 from munet_jax.inference.cpu import prepared_layers
 from munet_jax.inference.options import SIZES
+from munet_jax.inference.resize import resize
 from munet_jax.inference.working_size import Size, working_size
 from munet_jax.models import MUNet, video
 from munet_jax.models.decoder import upsample
@@ -72,15 +73,14 @@ def fit_frame(frame: Array, geometry: Geometry) -> Array:
     if geometry.work != geometry.size:
         if frame.dtype == jnp.uint8:
             frame = frame.astype(jnp.float32) / 255.0
-        frame = jax.image.resize(frame, (*geometry.work, 3), "linear")
+        frame = resize(frame, geometry.work, height_axis=0)
     return (frame[:, ::-1] if geometry.flip else frame)[None]
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def fit_masks(masks: Float[Array, "1 n h w"], geometry: Geometry) -> Array:
     """Soft masks of the user's size -> [1, n, H, W]; averaged where they shrink, so that small objects do not vanish."""
-    if geometry.work != geometry.size:
-        masks = jax.image.resize(masks, (*masks.shape[:2], *geometry.work), "linear")
+    masks = resize(masks, geometry.work, height_axis=2)
     return masks[..., ::-1] if geometry.flip else masks
 
 
@@ -88,9 +88,7 @@ def fit_masks(masks: Float[Array, "1 n h w"], geometry: Geometry) -> Array:
 def masks_to_source(masks: Float[Array, "1 n h w"], geometry: Geometry) -> Array:
     """Undo `fit_masks`."""
     masks = masks[..., ::-1] if geometry.flip else masks
-    if geometry.work == geometry.size:
-        return masks
-    return jax.image.resize(masks, (*masks.shape[:2], *geometry.size), "linear")
+    return resize(masks, geometry.size, height_axis=2)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -98,7 +96,7 @@ def map_to_source(x: AnyMap, geometry: Geometry) -> Array:
     """A stride-16 map [1, H/16, W/16, c] of a view that is not mirrored -> [h, w, c]."""
     (top, left), (height, width) = geometry.offset, geometry.work
     shown = upsample(x, STRIDE)[0, top : top + height, left : left + width]
-    return shown if geometry.work == geometry.size else jax.image.resize(shown, (*geometry.size, x.shape[-1]), "linear")
+    return resize(shown, geometry.size, height_axis=0)
 
 
 def displacement_to_source(displacement: AnyMap, geometry: Geometry) -> Float[np.ndarray, "h w 2"]:

@@ -54,3 +54,20 @@ def object_probabilities(logits: ClassLogits) -> Float[Array, "b n h w"]:
     exponentials = jnp.exp(maps - jax.lax.stop_gradient(jnp.max(maps, axis=1, keepdims=True)))
     total = functools.reduce(jnp.add, [exponentials[:, i : i + 1] for i in range(maps.shape[1])])
     return exponentials[:, 1:] / total
+
+
+def aggregated_probabilities(channels: Float[Array, "b n h w 2"], objects: ObjectValid) -> Float[Array, "b n h w"]:
+    """`object_probabilities` of `soft_aggregation` in one step, with one exponential for each object: for inference.
+
+    With odds e_i = p_i / (1 - p_i) the softmax over logits divides each object's odds by the sum of all, and the background's are
+    1 / (prod(1 + e_i) - 1).
+    """
+    # A map that exists: what enlarged the channels would be computed again for each of its uses.
+    channels = jax.lax.optimization_barrier(channels)
+    odds = jnp.exp(clip(channels[..., 1] - channels[..., 0]))
+    odds = jnp.where(objects[:, :, None, None], odds, 0.0)
+    slots = [odds[:, i] for i in range(odds.shape[1])]
+    # prod(1 + e_i) - 1, without the 1 in which small odds would be lost; what is clipped below may not overflow before.
+    any_object = functools.reduce(lambda total, e: jnp.minimum(total + e + total * e, 1.0 / CLIP), slots)
+    background = jnp.clip(1.0 / any_object, CLIP, 1.0 / CLIP)
+    return odds / functools.reduce(jnp.add, slots, background)[:, None]

@@ -76,22 +76,31 @@ class MUNet(nn.Module):
     def match(
         self, query: Query, bank: Bank, objects: ObjectValid, previous_masks: ObjectMasks
     ) -> tuple[ClassLogits, Bank]:
-        """Read the memory, decode each object, aggregate.
+        """Read the memory, decode each object, aggregate: logits [b, h, w, n + 1], and the memory after the read.
+
+        `objects` says which slots hold an object; the other arguments are those of `read_and_decode`.
+        """
+        channels, bank = self.read_and_decode(query, bank, previous_masks)
+        return soft_aggregation(channels, objects), bank
+
+    def read_and_decode(
+        self, query: Query, bank: Bank, previous_masks: ObjectMasks
+    ) -> tuple[Float[Array, "b n h w 2"], Bank]:
+        """Read the memory and decode each object, as if there were no other.
 
         Args:
           query: one query frame.
           bank: the memory.
-          objects: which slots hold an object.
           previous_masks: of the previous frame, [b, n, h, w] at the frame's size; used where the decoder has a motion prior.
 
         Returns:
-          Logits [b, h, w, n + 1], and the memory after the read.
+          Background and object channel of each slot, and the memory after the read.
         """
         matched, bank = self.matcher(bank, query.key, query.value)
         prior = motion_prior(query.motion.weights, previous_masks) if self.decoder.motion_prior else None
         channels = over_objects(self.object_chunk, lambda x, hint: self.decoder(x, query.skips, hint), matched, prior)
         height, width = previous_masks.shape[2:]
-        return soft_aggregation(crop_padding(channels, (height, width), height_axis=2), objects), bank
+        return crop_padding(channels, (height, width), height_axis=2), bank
 
     def memorise(
         self,

@@ -25,7 +25,7 @@ from munet_jax.array_types import (
     ObjectMasks,
     ObjectValid,
 )
-from munet_jax.models.aggregation import object_probabilities
+from munet_jax.models.aggregation import aggregated_probabilities
 from munet_jax.models.memory import Bank, EveryK, NewFrame, Policy, forget_objects, more_objects
 from munet_jax.models.munet import MUNet
 from munet_jax.models.padding import positions_of
@@ -155,8 +155,9 @@ def predict(model: MUNet, variables: Any, state: VideoState, frame: FrameBatch) 
 
     def run(net: MUNet) -> tuple[Output, Remembered, Bank]:
         encoded, query = observe(net, frame, state.reduced, is_first=state.frame == 0)
-        logits, bank = net.match(query, state.bank, state.objects, state.masks)
-        output = Output(object_probabilities(logits), query.motion.uncertainty, query.attention)
+        channels, bank = net.read_and_decode(query, state.bank, state.masks)
+        masks = aggregated_probabilities(channels, state.objects)
+        output = Output(masks, query.motion.uncertainty, query.attention)
         return output, Remembered(encoded.reduced, query.key, query.semantic), bank
 
     return model.apply(variables, method=run)

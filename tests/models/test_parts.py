@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from munet_jax.models.aggregation import object_probabilities, soft_aggregation
+from munet_jax.models.aggregation import aggregated_probabilities, object_probabilities, soft_aggregation
 from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion, with_open_attention
 from munet_jax.models.matcher import KeyValue, Matcher, with_scores_multiplied
@@ -90,6 +90,16 @@ def test_soft_aggregation_equals_the_loop() -> None:
         odds = p / (1 - p)
         odds[1:][~objects[i]] = 0.0
         np.testing.assert_allclose(got[i, y, x], odds / odds.sum(), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0, 100.0])
+def test_probabilities_in_one_step_are_the_softmax_of_the_logits(scale: float) -> None:
+    """Also where all is clipped, of many objects in one place, and where no slot holds one."""
+    channels = jnp.asarray(np.random.default_rng(0).standard_normal((3, 16, 4, 5, 2)) * scale, jnp.float32)
+    channels = channels.at[0, :, 0, 0, 1].set(scale * 4)
+    objects = jnp.asarray(np.random.default_rng(1).random((3, 16)) < 0.7).at[2].set(False)
+    expected = object_probabilities(soft_aggregation(channels, objects))
+    np.testing.assert_allclose(aggregated_probabilities(channels, objects), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 16])
