@@ -50,7 +50,7 @@ def bounded_programs() -> Iterator[None]:
 
 @pytest.fixture
 def standard_promotion() -> Iterator[None]:
-    """Optax's AdamW mixes floats with its integer count, Flax's GroupNorm its compute dtype with f32."""
+    """Optax's AdamW mixes floats with its integer count."""
     with jax.numpy_dtype_promotion("standard"):
         yield
 

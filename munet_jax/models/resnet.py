@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from munet_jax.array_types import AnyMap, Array, FeatureMap, Float, ObjectMasks
-from munet_jax.models.convolution import Conv, parameter
+from munet_jax.models.convolution import Conv, convolve, parameter
 
 Dtype = Any
 
@@ -29,6 +29,7 @@ def per_channel(vector: Float[Array, " d"]) -> Float[Array, "1 1 1 d"]:
 
 
 EPSILON = 1e-5  # of the batch norms that ResNets were trained with
+GROUP, GROUP_EPSILON = 8, 1e-6  # of group norms
 
 
 class FrozenBatchNorm(nn.Module):
@@ -62,8 +63,36 @@ class Norm(nn.Module):
         """Normalise [b, h, w, d]."""
         if self.kind == "frozen_batch":
             return FrozenBatchNorm(dtype=self.dtype, name="bn")(x)
-        groups = max(1, x.shape[-1] // 8)
-        return nn.GroupNorm(num_groups=groups, dtype=self.dtype, name="gn")(x)
+        return GroupNorm(self.dtype, name="gn")(x)
+
+
+class GroupNorm(nn.Module):
+    """Group norm (Wu and He, 2018) with groups of 8 channels; with fewer than 16, of all.
+
+    flax's own, up to rounding: sums of each channel first and one product and sum for each value, in half its time on CPUs.
+    """
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        """Normalise [b, h, w, d] by each group's mean and variance over the map, in f32."""
+        b, h, w, d = x.shape
+        scale = parameter(self, "scale", nn.initializers.ones_init(), (d,))
+        bias = parameter(self, "bias", nn.initializers.zeros_init(), (d,))
+        groups = max(1, d // GROUP)
+        values = x.astype(jnp.float32)
+
+        def group_means(x: Array) -> Array:
+            means = jnp.mean(jnp.mean(x, axis=(1, 2)).reshape(b, groups, d // groups), axis=-1)
+            return jnp.repeat(means, d // groups, axis=1)
+
+        mean = group_means(values)
+        variance = jnp.maximum(group_means(values**2) - mean**2, 0.0)
+        factor = jnp.asarray(scale, jnp.float32)[None] * jax.lax.rsqrt(variance + GROUP_EPSILON)
+        shift = jnp.asarray(bias, jnp.float32)[None] - mean * factor
+        normalised = values * factor[:, None, None] + shift[:, None, None]
+        return normalised.astype(self.dtype)
 
 
 def backbone_conv(features: int, kernel: int, stride: int = 1, *, dtype: Dtype, name: str) -> Conv:
@@ -214,14 +243,31 @@ def mask_convolution(
     others, where they are given, begins at 0: a network that was never shown them goes on from what it can do.
     """
     b, n, h, w = masks.shape
-
-    def convolved(name: str, x: ObjectMasks, start: nn.initializers.Initializer) -> AnyMap:
-        conv = Conv(features, size, 2, use_bias=False, dtype=dtype, kernel_init=start, name=name)
-        return conv(x.reshape(b * n, h, w, 1).astype(dtype))
-
     own, second = MASK_KERNELS
-    y = convolved(own, masks, nn.initializers.normal(std))
-    return y if others is None else y + convolved(second, others, nn.initializers.zeros_init())
+    shown = [masks.reshape(b * n, h, w, 1)]
+    kernels = [Kernel((size, size, 1, features), nn.initializers.normal(std), name=own)()]
+    if others is not None:
+        shown.append(others.reshape(b * n, h, w, 1))
+        kernels.append(Kernel((size, size, 1, features), nn.initializers.zeros_init(), name=second)())
+    # In one convolution, which takes hardly longer than that of one channel.
+    return convolve(jnp.concatenate(shown, -1).astype(dtype), jnp.concatenate(kernels, axis=2).astype(dtype), 2)
+
+
+class Kernel(nn.Module):
+    """The kernel of a convolution that is computed elsewhere.
+
+    Attributes:
+      shape: [height, width, in, out].
+      start: what it starts from.
+    """
+
+    shape: tuple[int, ...]
+    start: Any
+
+    @nn.compact
+    def __call__(self) -> Array:
+        """The array."""
+        return jnp.asarray(parameter(self, "kernel", self.start, self.shape))
 
 
 def ResNet50(**fields: Any) -> ResNet:  # noqa: N802 - reads as the class it configures

@@ -20,8 +20,6 @@ from tests.models.tiny import random_clip, random_variables, run_clip, tiny_mode
 
 HALF = ("bfloat16", "float16")
 Create = Callable[..., VideoSegmenter]
-# Flax's GroupNorm mixes its compute dtype with f32.
-pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def run(stream: VideoSegmenter, video: Any) -> list[Any]:
