@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from munet_jax.models.aggregation import aggregated_probabilities, object_probabilities, soft_aggregation
 from munet_jax.models.decoder import upsample
 from munet_jax.models.fusion import Fusion, with_open_attention
 from munet_jax.models.matcher import KeyValue, Matcher, with_scores_multiplied
 from munet_jax.models.padding import crop_padding, pad_to_stride
+from munet_jax.models.resnet import GroupNorm
 from tests.models.tiny import random_clip, random_variables, run_clip, tiny_model
 
 
@@ -100,6 +102,18 @@ def test_probabilities_in_one_step_are_the_softmax_of_the_logits(scale: float) -
     objects = jnp.asarray(np.random.default_rng(1).random((3, 16)) < 0.7).at[2].set(False)
     expected = object_probabilities(soft_aggregation(channels, objects))
     np.testing.assert_allclose(aggregated_probabilities(channels, objects), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [4, 8, 48])
+def test_group_norm_is_the_librarys(channels: int) -> None:
+    """One group, of fewer channels than a group has and of as many, and several."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, 5, 7, channels)) * 3 + 5, jnp.float32)
+    params = {name: jnp.asarray(rng.standard_normal(channels), jnp.float32) for name in ("scale", "bias")}
+    library = nn.GroupNorm(num_groups=max(1, channels // 8))
+    with jax.numpy_rank_promotion("allow"):
+        expected = library.apply({"params": params}, x)
+    np.testing.assert_allclose(GroupNorm().apply({"params": params}, x), expected, atol=5e-5)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 16])
