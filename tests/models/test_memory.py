@@ -115,7 +115,7 @@ def test_memory_read_equals_the_loop(top_k: int | None) -> None:
     assert float(jnp.abs(got[1, 1]).max()) == 0.0  # an object nobody remembers
 
 
-@pytest.mark.parametrize("policy", [EveryK(), EveryK(chunk=4)])
+@pytest.mark.parametrize("policy", [EveryK(), EveryK(chunk=6), EveryK(chunk=3)])
 @pytest.mark.parametrize("top_k", [None, 3])
 @pytest.mark.parametrize("shared_keys", [True, False])
 def test_the_squared_distance_is_read_in_every_form(policy: EveryK, top_k: int | None, shared_keys: bool) -> None:
@@ -133,6 +133,12 @@ def test_the_squared_distance_is_read_in_every_form(policy: EveryK, top_k: int |
         weights = np.exp(scores[i, j, best, q] - 0.0)
         expected = weights @ np.asarray(bank.values)[i, j].reshape(12, 6)[best] / max(weights.sum(), 1e-30)
         np.testing.assert_allclose(found[i, j, 0, q, :6], expected, atol=2e-5)
+
+
+def test_whole_frames_are_read_at_a_time_where_one_fits() -> None:
+    read = {positions: EveryK(chunk=2048).positions_at_a_time(positions) for positions in (90, 943, 2048, 8160)}
+    assert read == {90: 1980, 943: 1886, 2048: 2048, 8160: 2048}
+    assert EveryK(chunk=0).positions_at_a_time(90) == 0
 
 
 def test_putting_a_frame_touches_one_slot() -> None:

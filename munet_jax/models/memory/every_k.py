@@ -66,6 +66,10 @@ class EveryK:
         needed = FIRST_SLOT + min(kept, self.capacity - FIRST_SLOT)
         return min(next((size for size in FRAME_BUCKETS if size >= needed), self.capacity), self.capacity)
 
+    def positions_at_a_time(self, positions: int) -> int:
+        """What `chunk` is for frames of so many positions: whole frames where it holds one, so that no slice is partly empty."""
+        return self.chunk // positions * positions or self.chunk
+
     def bank_bytes(self, objects: int, positions: int, form: MemoryFormat) -> float:
         """Bytes of a bank at its largest moment: where it grows, the one before it is there too."""
         before = max(self.growth, default=0)
@@ -121,7 +125,7 @@ class FrameBank(NamedTuple):
           top_k: memory positions that take part for each query position; None takes all.
           shared_keys: all objects remember the same keys.
         """
-        memory, chunk = self.flat(), self.policy.chunk
+        memory, chunk = self.flat(), self.policy.positions_at_a_time(self.keys.shape[3])
         if top_k is None and chunk and shared_keys and memory.keys.shape[1] > 1:
             each = functools.partial(chunked_readout, chunk=chunk)  # `shared_readout` asks the host on GPUs
             shared = functools.partial(shared_readout, chunk=chunk)
