@@ -36,7 +36,7 @@ def linear_taps(size: int, new_size: int) -> Taps:
 
 
 def resize_axis(x: Array, new_size: int, axis: int) -> Array:
-    """One axis of `x` at another size; the others stay."""
+    """One axis of `x` (floating point) at `new_size` entries; the other axes stay."""
     if x.shape[axis] == new_size:
         return x
     shape = [1] * x.ndim

@@ -77,15 +77,16 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap) -> FeatureMap:
         """Normalise [b, h, w, d] by each group's mean and variance over the map, in f32."""
-        b, h, w, d = x.shape
+        b, d = x.shape[0], x.shape[-1]
         scale = parameter(self, "scale", nn.initializers.ones_init(), (d,))
         bias = parameter(self, "bias", nn.initializers.zeros_init(), (d,))
         groups = max(1, d // GROUP)
         values = x.astype(jnp.float32)
 
-        def group_means(x: Array) -> Array:
-            means = jnp.mean(jnp.mean(x, axis=(1, 2)).reshape(b, groups, d // groups), axis=-1)
-            return jnp.repeat(means, d // groups, axis=1)
+        def group_means(maps: Array) -> Array:
+            """Each channel's group's, [b, d]."""
+            channels = jnp.mean(maps, axis=(1, 2))
+            return jnp.repeat(jnp.mean(channels.reshape(b, groups, -1), axis=-1), d // groups, axis=1)
 
         mean = group_means(values)
         variance = jnp.maximum(group_means(values**2) - mean**2, 0.0)
@@ -249,7 +250,7 @@ def mask_convolution(
     if others is not None:
         shown.append(others.reshape(b * n, h, w, 1))
         kernels.append(Kernel((size, size, 1, features), nn.initializers.zeros_init(), name=second)())
-    # In one convolution, which takes hardly longer than that of one channel.
+    # One convolution of two channels takes less time than two of one.
     return convolve(jnp.concatenate(shown, -1).astype(dtype), jnp.concatenate(kernels, axis=2).astype(dtype), 2)
 
 
