@@ -41,6 +41,7 @@ def segment_clip(
     objects: ObjectValid,
     *,
     memory: str = "reference",
+    truncate: bool = False,
     hinted: Bool[Array, "b s"] | None = None,
 ) -> Float[Array, "b s h w c"]:
     """Segment frames 1.. of a clip, given frame 0's masks.
@@ -51,6 +52,7 @@ def segment_clip(
       masks: frame 0's objects, one-hot [b, n, h, w].
       objects: which slots hold an object.
       memory: 'reference' remembers frame 0 only; 'sequential' also each predicted frame.
+      truncate: whether no gradient goes through a predicted mask to the frames before.
       hinted: which query frames are given the motion prior, where the decoder has one; the others get an empty one, so that the
         network learns to do without. None is all.
 
@@ -58,7 +60,7 @@ def segment_clip(
       logits [b, t - 1, h, w, n + 1].
     """
     encoded = model.encode(merged(frames))
-    return _segment(model, frames, masks, objects, encoded, memory, hinted)[0]
+    return _segment(model, frames, masks, objects, encoded, memory, truncate, hinted)[0]
 
 
 def segment_and_match(
@@ -70,6 +72,7 @@ def segment_and_match(
     origin: Int[Array, " b"],
     *,
     memory: str = "reference",
+    truncate: bool = False,
     hinted: Bool[Array, "b s"] | None = None,
 ) -> Matched:
     """`segment_clip`, and what the MU-Layer's softmax says; Enc-Q sees each frame once.
@@ -82,12 +85,13 @@ def segment_and_match(
       extra: another view of one frame of each clip, of the clips' type.
       origin: the number of that frame.
       memory: as there.
+      truncate: as there.
       hinted: as there.
     """
     b, t = frames.shape[:2]
     both = model.encode(jnp.concatenate([merged(frames), extra]))
     encoded = jax.tree.map(lambda x: x[: b * t], both)
-    logits, query = _segment(model, frames, masks, objects, encoded, memory, hinted)
+    logits, query = _segment(model, frames, masks, objects, encoded, memory, truncate, hinted)
     own = encoded.reduced.reshape(b, t, *encoded.reduced.shape[1:])
     seen = jnp.take_along_axis(own, origin[:, None, None, None, None], axis=1)[:, 0]
     weights = query.motion.weights
@@ -103,6 +107,7 @@ def _segment(
     objects: ObjectValid,
     encoded: Encoded,
     memory: str,
+    truncate: bool,
     hinted: Bool[Array, "b s"] | None,
 ) -> tuple[Float[Array, "b s h w c"], Query]:
     """What `segment_clip` gives, of encoded frames, and all query frames [b * s, ...]."""
@@ -113,7 +118,7 @@ def _segment(
     if memory == "reference":
         return _match_together(model, query, bank, objects, masks), query
     hinted = jnp.ones((b, t - 1), jnp.bool_) if hinted is None else hinted
-    return _match_in_order(model, query, bank, objects, masks, frames[:, 1:], hinted), query
+    return _match_in_order(model, query, bank, objects, masks, frames[:, 1:], truncate, hinted), query
 
 
 def _first_memory(
@@ -146,6 +151,7 @@ def _match_in_order(
     objects: ObjectValid,
     masks: ObjectMasks,
     frames: ClipBatch,
+    truncate: bool,
     hinted: Bool[Array, "b s"],
 ) -> Float[Array, "b s h w c"]:
     """Frame by frame: each predicted mask goes into memory before the next frame is matched."""
@@ -156,6 +162,7 @@ def _match_in_order(
         (bank, masks), (frame_query, frame, index, hint) = memory, inputs
         logits, _ = model.match(frame_query, bank, objects, jnp.where(hint[:, None, None, None], masks, 0.0))
         masks = object_probabilities(logits)
+        masks = jax.lax.stop_gradient(masks) if truncate else masks
         key, value = model.memorise(frame, masks, frame_query.key, frame_query.semantic, objects)
         # The last frame's memory has nobody to read it and no slot: it falls on the last slot, after its last use.
         slot = jnp.minimum(index + 1, s - 1)

@@ -81,6 +81,16 @@ class TrainConfig:
     memory: Literal["reference", "sequential"] = field_of(
         "reference", "remember a clip's first frame alone, or the frames that were predicted too"
     )
+    truncate: bool = field_of(
+        False, "memory 'sequential': no gradient through a predicted mask to the frames before; less time and memory"
+    )
+    teacher: str = field_of(
+        "",
+        "a trained network whose probabilities this one is to have too: a run, a file of weights, or 'lite'; not in the paper",
+    )
+    teacher_weight: float = field_of(
+        0.0, "weight of the loss against the teacher, the Kullback-Leibler divergence of each pixel"
+    )
     motion_weight: float = field_of(
         0.0,
         "weight of the losses of the MU-Layer's motion, against frames that are warped by a drawn motion and by the labels "

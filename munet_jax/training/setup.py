@@ -23,6 +23,7 @@ from munet_jax.training.length import Length, run_length
 from munet_jax.training.optimizer import create_optimizer, create_schedule
 from munet_jax.training.parallel import AXIS, check_batch_size
 from munet_jax.training.step import TrainState, TrainStep, abstract_batch, create_state, make_train_step
+from munet_jax.training.teacher import open_teacher
 from munet_jax.training.validation import Validation
 
 
@@ -66,7 +67,7 @@ def set_up(config: ConfigDict, workdir: Path) -> Setup:
     length = run_length(config.train, clips)
     schedule = create_schedule(config.optimizer, length)
     optimizer = create_optimizer(config.optimizer, schedule, freeze=tuple(config.train.freeze))
-    step = make_train_step(model, optimizer, config.train, axis_name=AXIS)
+    step = make_train_step(model, optimizer, config.train, teacher=open_teacher(config.train), axis_name=AXIS)
     return Setup(config, workdir, parts, length, schedule, optimizer, step, validation)
 
 

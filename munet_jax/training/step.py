@@ -13,7 +13,7 @@ from flax import struct
 from ml_collections import ConfigDict
 
 from munet_jax.array_types import Array, Float, Int, Scalar, UInt8
-from munet_jax.losses import bootstrapped_cross_entropy, cross_entropy, equation_4, mask_iou_loss
+from munet_jax.losses import bootstrapped_cross_entropy, cross_entropy, equation_4, kullback_leibler, mask_iou_loss
 from munet_jax.models import MUNet, init_variables
 from munet_jax.models.aggregation import object_probabilities
 from munet_jax.runtime.errors import InputError
@@ -22,6 +22,7 @@ from munet_jax.training.drawn_motion import DrawnFrame, draw_frames
 from munet_jax.training.motion_terms import blank, motion_loss, motion_terms
 from munet_jax.training.optimizer import frozen_parameters
 from munet_jax.training.options import TrainConfig
+from munet_jax.training.teacher import Teacher
 
 
 class TrainState(struct.PyTreeNode):
@@ -98,7 +99,12 @@ def create_state(
 
 
 def make_train_step(
-    model: MUNet, optimizer: optax.GradientTransformation, options: Any = DEFAULTS, *, axis_name: str | None = None
+    model: MUNet,
+    optimizer: optax.GradientTransformation,
+    options: Any = DEFAULTS,
+    *,
+    teacher: Teacher | None = None,
+    axis_name: str | None = None,
 ) -> TrainStep:
     """The update of a training state by a batch, a pure function.
 
@@ -106,6 +112,7 @@ def make_train_step(
       model: the network.
       optimizer: an optax transformation.
       options: a `TrainConfig`, or `config.train`.
+      teacher: what `train.teacher` names, opened.
       axis_name: the pmapped axis. Loss sums, counts and gradients are added over it, so that the result is that of one device
         with the whole batch.
 
@@ -123,14 +130,17 @@ def make_train_step(
         """These clips' part of the loss: their sums over the counts of the whole batch."""
         batch, hinted, drawn = clips
         variables = {"params": without_gradient(params, options.freeze), "batch_stats": state.batch_stats}
-        n, how = batch.objects.shape[1], {"memory": options.memory, "hinted": hinted}
+        n, how = batch.objects.shape[1], {"memory": options.memory, "truncate": options.truncate, "hinted": hinted}
         shown = (batch.frames, one_hot_objects(batch.labels[:, 0], n), batch.objects)
         if drawn is None:
-            terms = loss_terms(model.apply(variables, *shown, **how), batch, state.step, options)
+            logits = model.apply(variables, *shown, **how)
         else:
             extra = (drawn.frame, drawn.origin)
             matched = model.apply(variables, *shown, *extra, **how, method="segment_and_match")
-            terms = loss_terms(matched.logits, batch, state.step, options)
+            logits = matched.logits
+        taught = teacher.logits(*shown, memory=options.memory) if teacher else None
+        terms = loss_terms(logits, batch, state.step, options, taught)
+        if drawn is not None:
             terms |= motion_terms(matched, drawn, batch.labels, batch.valid, n=n, radius=model.mu_layer.radius)
         parts = {name: term.over(counts[name]) for name, term in terms.items()}
         loss = (
@@ -138,6 +148,8 @@ def make_train_step(
             if options.loss == "ce"
             else equation_4(parts["loss_bsce"], parts["loss_iou"], options.iou_weight)
         )
+        if teacher is not None:
+            loss += options.teacher_weight * parts["loss_teacher"]
         if drawn is not None:
             loss += options.motion_weight * motion_loss(parts)
         return loss, {"loss": loss, **parts}
@@ -185,22 +197,24 @@ def check_step(options: Any, model: MUNet) -> None:
         raise InputError("config.model.motion_prior needs the previous frame's masks: set train.memory to 'sequential'")
 
 
-def loss_terms(logits: Array, batch: Batch, step: Array, options: Any) -> dict[str, Any]:
-    """`SumAndCount` of each term of the loss, over the query frames of the clips at hand."""
+def loss_terms(logits: Array, batch: Batch, step: Array, options: Any, taught: Array | None = None) -> dict[str, Any]:
+    """`SumAndCount` of each term of the loss, over the query frames of the clips at hand; `taught`: the teacher's logits."""
     logits, labels, valid = merge_time(logits), merge_time(batch.labels[:, 1:]), merge_time(batch.valid[:, 1:])
     labels, one_hot = labels.astype(jnp.int32), one_hot_objects(labels, batch.objects.shape[1])
     sums: dict[str, Any] = {"valid": valid, "reduction": "sum_and_count"}
+    terms = {} if taught is None else {"loss_teacher": kullback_leibler(logits, merge_time(taught), valid=valid)}
     if options.loss == "ce":
-        return {"loss_ce": cross_entropy(logits, labels, **sums)}
+        return terms | {"loss_ce": cross_entropy(logits, labels, **sums)}
     hard = bootstrapped_cross_entropy(logits, labels, fraction=hard_fraction(step, options), **sums)
-    return {"loss_bsce": hard, "loss_iou": mask_iou_loss(object_probabilities(logits), one_hot, **sums)}
+    return terms | {"loss_bsce": hard, "loss_iou": mask_iou_loss(object_probabilities(logits), one_hot, **sums)}
 
 
 def loss_counts(batch: Batch, drawn: DrawnFrame | None, step: Array, options: Any, radius: int) -> dict[str, Scalar]:
     """The counts alone; they depend on the labels and the drawn motion, so XLA drops all the rest."""
     b, t, h, w = batch.labels.shape
     n = batch.objects.shape[1]
-    terms = loss_terms(jnp.zeros((b, t - 1, h, w, n + 1)), batch, step, options)
+    nothing = jnp.zeros((b, t - 1, h, w, n + 1))
+    terms = loss_terms(nothing, batch, step, options, nothing if options.teacher_weight else None)
     if drawn is not None:
         terms |= motion_terms(blank(drawn, t - 1, radius), drawn, batch.labels, batch.valid, n=n, radius=radius)
     return {name: jax.lax.stop_gradient(term.entries) for name, term in terms.items()}

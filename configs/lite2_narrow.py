@@ -1,0 +1,28 @@
+"""MUNet-lite 2, fourth stage: fewer channels at stride 4, where most of the decoder's work is. What is new learns to say what the
+network of the third stage says, and all before it stays as it is. Its result is what the package ships.
+
+Command:   python train.py --config configs/lite2_narrow.py --workdir runs/lite2_narrow --data-root DATA
+           after munet export-weights has written lite2.safetensors of lite2_soft, which it starts from and learns from
+           (--config.train.init_from=FILE --config.train.teacher=FILE for another); then
+           munet export-weights runs/lite2_narrow lite.safetensors
+Data:      as lite2
+Goal:      the masks of the third stage in less time
+Measured:  docs/results.md
+"""
+
+from ml_collections import ConfigDict
+
+from configs import lite2
+
+
+def get_config() -> ConfigDict:
+    """Clips of five frames of 256 x 256; the rate falls linearly over all steps."""
+    config = lite2.get_config()
+    config.model.decoder_dim = (96, 64, 24)
+    config.optimizer.update(learning_rate=2e-3, decay_steps=1600, rates=())
+    config.train.update(init_from="lite2.safetensors", init_fitting=True, motion_weight=0.0)
+    config.train.update(teacher="lite2.safetensors", teacher_weight=33.0, truncate=True)
+    before = ("query_encoder", "mu_layer", "fusion", "query_embedding", "memory_embedding", "reference_encoder")
+    kept = ("decoder/entry", "decoder/entry_block", "decoder/skip8", "decoder/refine8")
+    config.train.update(freeze=(*before, *kept), ema_decay=0.99, seed=21, steps=1600)
+    return config
