@@ -120,6 +120,8 @@ def make_train_step(
       (state, batch) -> (state, metrics); metrics are f32 scalars 'loss', its parts, 'grad_norm'.
     """
     check_step(options, model)
+    if (teacher is not None) != (options.teacher_weight > 0):
+        raise ValueError("a teacher wants a train.teacher_weight above 0, and a weight a teacher (open_teacher)")
 
     def total(x: Any) -> Any:
         return jax.lax.psum(x, axis_name) if axis_name else x
@@ -187,6 +189,11 @@ def check_step(options: Any, model: MUNet) -> None:
     if options.prior_dropout and not model.decoder.motion_prior:
         raise InputError(
             "config.train.prior_dropout needs a motion prior to drop: set config.model.motion_prior to True"
+        )
+    if options.truncate and options.memory != "sequential":
+        raise InputError(
+            f"config.train.truncate is True with config.train.memory {options.memory!r}, which remembers no predicted masks; set "
+            "memory to 'sequential', or leave truncate out"
         )
     if options.motion_weight < 0 or (options.motion_weight and model.mu_layer.matching != "softargmax"):
         raise InputError(

@@ -111,3 +111,10 @@ def test_a_run_follows_the_teacher_that_its_config_names(tmp_path: Path) -> None
 def test_a_teacher_wants_a_weight_and_a_weight_a_teacher(fields: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="config.train.teacher is .* and teacher_weight .*; give both"):
         open_teacher(TrainConfig(**fields))
+
+
+def test_what_a_step_could_not_follow_is_refused() -> None:
+    with pytest.raises(InputError, match="config.train.truncate is True with config.train.memory 'reference'"):
+        make_train_step(tiny_model(), optax.sgd(0.1), TrainConfig(truncate=True))
+    with pytest.raises(ValueError, match="a weight a teacher"):
+        make_train_step(tiny_model(), optax.sgd(0.1), TrainConfig(teacher="some", teacher_weight=1.0))
