@@ -18,7 +18,7 @@ from configs import lite2
 def get_config() -> ConfigDict:
     """Clips of five frames of 256 x 256; the rate falls linearly over all steps."""
     config = lite2.get_config()
-    config.model.decoder_dim = (96, 64, 24)
+    config.model.decoder_dim = (96, 64, 32)
     config.optimizer.update(learning_rate=2e-3, decay_steps=1600, rates=())
     config.train.update(init_from="lite2.safetensors", init_fitting=True, motion_weight=0.0)
     config.train.update(teacher="lite2.safetensors", teacher_weight=33.0, truncate=True)

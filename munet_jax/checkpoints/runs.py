@@ -16,7 +16,7 @@ from munet_jax.runtime.errors import InputError
 
 CONFIG_FILE = "config.json"
 # Fields that say where things lie on the machine of the run: nobody else has them, and nobody else should read them.
-PLACES = ("root", "data_dir", "init_from", "backbone")
+PLACES = ("root", "data_dir", "init_from", "backbone", "teacher")
 
 
 def config_of_run(workdir: Path) -> ConfigDict:

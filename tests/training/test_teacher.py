@@ -11,7 +11,8 @@ import optax
 import pytest
 
 from configs.testing import get_config
-from munet_jax.checkpoints.weight_file import write_weights
+from munet_jax.checkpoints.run_export import export_weights
+from munet_jax.checkpoints.weight_file import read_weights, write_weights
 from munet_jax.losses import kullback_leibler
 from munet_jax.models import create_model
 from munet_jax.runtime.errors import InputError
@@ -103,6 +104,9 @@ def test_a_run_follows_the_teacher_that_its_config_names(tmp_path: Path) -> None
     assert line["loss_teacher"] > 0
     expected = line["loss_bsce"] + line["loss_iou"] + 2 * line["loss_teacher"]
     assert line["loss"] == pytest.approx(expected, rel=1e-5)
+    export_weights(tmp_path / "run", tmp_path / "taught.safetensors")
+    exported = read_weights(tmp_path / "taught.safetensors")[1]
+    assert (exported.train.teacher, exported.train.teacher_weight) == ("", 2.0)  # no folder of the run's machine
 
 
 @pytest.mark.parametrize(
