@@ -1,5 +1,5 @@
 """MUNet-lite 2, fourth stage: fewer channels at stride 4, where most of the decoder's work is. What is new learns to say what the
-network of the third stage says, and all before it stays as it is. Its result is what the package ships.
+network of the third stage says, and all but narrow8 before it stays as it is. Its result is what the package ships.
 
 Command:   python train.py --config configs/lite2_narrow.py --workdir runs/lite2_narrow --data-root DATA
            after munet export-weights has written lite2.safetensors of lite2_soft, which it starts from and learns from
