@@ -1,7 +1,7 @@
 """The network that the package ships, trained on with videos of your own.
 
 Command:   python train.py --config configs/finetune_lite.py --workdir runs/mine --data-root MY_VIDEOS
-           then python evaluate.py with the same three, on these or on other videos of that layout
+           then python evaluate.py with the same three options, on these or on other videos of that layout
 Data:      MY_VIDEOS/JPEGImages/<video>/*.jpg, MY_VIDEOS/Annotations/<video>/*.png
 Goal:      better masks of what these videos show
 Measured:  nothing

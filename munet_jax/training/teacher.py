@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from munet_jax.array_types import Array
+from munet_jax.array_types import Array, ClipBatch, Float, ObjectMasks, ObjectValid
 from munet_jax.checkpoints.load import load
 from munet_jax.models import MUNet
 from munet_jax.runtime.errors import InputError
@@ -19,8 +18,20 @@ class Teacher(NamedTuple):
     model: MUNet
     variables: dict[str, Any]
 
-    def logits(self, frames: Array, masks: Array, objects: Array, *, memory: str) -> Array:
-        """What it says of the clips, [b, s, h, w, n + 1], from the given frame and its own memory; nothing of it is trained."""
+    def logits(
+        self, frames: ClipBatch, masks: ObjectMasks, objects: ObjectValid, *, memory: str
+    ) -> Float[Array, "b s h w c"]:
+        """What it says of frames 1.. of the clips, from frame 0's masks and its own memory; nothing of it is trained.
+
+        Args:
+          frames: [b, s + 1, h, w, 3].
+          masks: frame 0's objects, one-hot [b, n, h, w].
+          objects: which slots hold an object, [b, n].
+          memory: `train.memory`.
+
+        Returns:
+          logits [b, s, h, w, n + 1], background first.
+        """
         return jax.lax.stop_gradient(self.model.apply(self.variables, frames, masks, objects, memory=memory))
 
 
@@ -38,4 +49,4 @@ def open_teacher(options: Any) -> Teacher | None:
     if not options.teacher:
         return None
     model, variables, _ = load(options.teacher)
-    return Teacher(model, jax.tree.map(np.asarray, variables))
+    return Teacher(model, variables)
