@@ -15,7 +15,7 @@ from configs import lite2_long, lite2_narrow
 def get_config() -> ConfigDict:
     """Clips of eight frames of 256 x 256, every part trained; the rate falls linearly over all steps."""
     config = lite2_long.get_config()
-    config.model.decoder_dim = lite2_narrow.get_config().model.decoder_dim
+    config.model = lite2_narrow.get_config().model
     config.optimizer.rates = (("mu_layer", 3.0),)
     config.train.update(init_from="lite", open_attention=False)
     config.data.kind = "folder"

@@ -50,7 +50,7 @@ def create_model(config: ConfigDict) -> MUNet:
         query_embedding=KeyValue(key_dim, value_dim, dtype, precise),
         memory_embedding=KeyValue(key_dim if own_key else None, value_dim, dtype, precise),
         matcher=Matcher(config["top_k"] or None, shared_keys=not own_key, similarity=similarity),
-        decoder=Decoder(_decoder_widths(config["decoder_dim"]), config["motion_prior"], config["remat"], dtype=dtype),
+        decoder=_decoder(config, dtype),
     )
 
 
@@ -87,6 +87,12 @@ def variable_shapes(model: MUNet) -> Any:
     shape = jax.ShapeDtypeStruct
     clip = {"frames": shape((1, 2, 32, 32, 3), jnp.uint8), "masks": shape((1, 1, 32, 32), jnp.float32)}
     return jax.eval_shape(lambda: init_variables(model, 0, **clip, objects=shape((1, 1), jnp.bool_)))
+
+
+def _decoder(config: ConfigDict, dtype: Any) -> Decoder:
+    skip_blocks = config.get("skip_blocks", True)  # runs from before there was a choice have none
+    widths = _decoder_widths(config["decoder_dim"])
+    return Decoder(widths, config["motion_prior"], skip_blocks, config["remat"], dtype=dtype)
 
 
 def _decoder_widths(given: int | tuple[int, ...]) -> tuple[int, int, int]:

@@ -63,15 +63,23 @@ class ResidualBlock(nn.Module):
 
 
 class SkipBranch(nn.Module):
-    """Convolution and residual block on one of Enc-Q's early maps."""
+    """Convolution and residual block on one of Enc-Q's early maps.
+
+    Attributes:
+      features: channels that come out.
+      with_block: whether there is the residual block.
+      dtype: compute dtype.
+    """
 
     features: int
+    with_block: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: FeatureMap) -> AnyMap:
         """[b, h, w, d] -> [b, h, w, features]."""
-        return ResidualBlock(self.dtype, name="block")(Conv(self.features, 3, dtype=self.dtype, name="conv")(x))
+        x = Conv(self.features, 3, dtype=self.dtype, name="conv")(x)
+        return ResidualBlock(self.dtype, name="block")(x) if self.with_block else x
 
 
 class Decoder(nn.Module):
@@ -80,12 +88,14 @@ class Decoder(nn.Module):
     Attributes:
       features: channels inside the decoder at strides 16, 8 and 4 (256 each in the paper's size).
       motion_prior: whether it is also given the moved masks of the frame before (not in the paper).
+      skip_blocks: whether the skip branches have their residual blocks.
       remat: keep the blocks' inputs alone for the backward pass, and compute the rest again.
       dtype: compute dtype; the two output channels are f32.
     """
 
     features: tuple[int, int, int] = (256, 256, 256)
     motion_prior: bool = False
+    skip_blocks: bool = True
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -99,8 +109,8 @@ class Decoder(nn.Module):
         # Where the way up narrows, a 1x1 convolution before the enlargement.
         self.narrow8 = Conv(at8, 1, dtype=self.dtype) if at8 != at16 else None
         self.narrow4 = Conv(at4, 1, dtype=self.dtype) if at4 != at8 else None
-        self.skip8 = branch(at8, self.dtype)
-        self.skip4 = branch(at4, self.dtype)
+        self.skip8 = branch(at8, self.skip_blocks, self.dtype)
+        self.skip4 = branch(at4, self.skip_blocks, self.dtype)
         self.refine8 = block(self.dtype)
         self.refine4 = block(self.dtype)
         self.prediction = Conv(2, 3, dtype=self.dtype)

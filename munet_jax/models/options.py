@@ -80,6 +80,7 @@ class ModelConfig:
     value_dim: int = field_of(512, "channels of values")
     # Runs from before they could differ have one number.
     decoder_dim: tuple[int, ...] | int = field_of((256, 256, 256), "channels of the decoder at strides 16, 8 and 4")
+    skip_blocks: bool = field_of(True, "a residual block in each of the decoder's two skip branches, as in the paper")
     initialisation: Literal["pytorch", "lecun_normal"] = field_of(
         "pytorch",
         "what convolutions behind the encoders start from: PyTorch's kaiming_uniform(sqrt 5) with biases, or Flax's",

@@ -133,15 +133,18 @@ def test_its_state_is_saved_and_restored(config: Any, model: MUNet, light_variab
         np.testing.assert_array_equal(restored.step(frame).labels, whole.step(frame).labels)
 
 
-def test_configs_without_a_kind_are_resnets() -> None:
+def test_configs_without_a_kind_are_resnets_with_skip_blocks() -> None:
     """Those of runs and files from before there were several."""
     config = common.get_config().model
     common.narrow(config)
     with config.unlocked(), config.ignore_type():
         for name in ("query_encoder", "reference_encoder"):
             del config[name]["kind"]
+        del config.skip_blocks
         config.decoder_dim = 16
-    assert isinstance(create_model(config).query_encoder.backbone, ResNet)
+    model = create_model(config)
+    assert isinstance(model.query_encoder.backbone, ResNet)
+    assert model.decoder.skip_blocks
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from flax import linen as nn
 
 from munet_jax.models.aggregation import aggregated_probabilities, object_probabilities, soft_aggregation
-from munet_jax.models.decoder import upsample
+from munet_jax.models.decoder import Decoder, upsample
+from munet_jax.models.encoders import QueryFeatures
 from munet_jax.models.fusion import Fusion, with_open_attention
 from munet_jax.models.matcher import KeyValue, Matcher, with_scores_multiplied
 from munet_jax.models.padding import crop_padding, pad_to_stride
@@ -181,3 +182,26 @@ def test_matching_an_extra_view_is_what_the_mu_layer_says_of_a_neighbour() -> No
     seen = jnp.stack([found.neighbours[0, 0], found.neighbours[1, 1]])
     np.testing.assert_allclose(jnp.exp(found.extra), seen, atol=1e-6)
     assert float(jnp.abs(seen[0] - seen[1]).max()) > 1e-3
+
+
+def test_skip_branches_without_a_block_are_those_whose_block_adds_nothing() -> None:
+    rng = np.random.default_rng(0)
+    res2, res3, res4, matched = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32)
+        for shape in ((1, 8, 12, 3), (1, 4, 6, 5), (1, 2, 3, 7), (1, 2, 2, 3, 10))
+    )
+
+    def run(decoder: Decoder) -> Any:
+        return decoder(matched, decoder.skips(QueryFeatures(res2, res3, res4)))
+
+    whole, without = (Decoder((6, 5, 4), skip_blocks=given) for given in (True, False))
+    params = whole.init(jax.random.key(0), method=run)["params"]
+    shorter = {name: {"conv": part["conv"]} if name.startswith("skip") else part for name, part in params.items()}
+    assert jax.tree.map(jnp.shape, shorter) == jax.tree.map(
+        jnp.shape, without.init(jax.random.key(0), method=run)["params"]
+    )
+    silent = {name: jax.tree.map(jnp.zeros_like, params[name]["block"]) for name in ("skip4", "skip8")}
+    quiet = params | {name: params[name] | {"block": block} for name, block in silent.items()}
+    found = without.apply({"params": shorter}, method=run)
+    np.testing.assert_allclose(found, whole.apply({"params": quiet}, method=run), atol=1e-5)
+    assert not np.allclose(found, whole.apply({"params": params}, method=run), atol=1e-2)
